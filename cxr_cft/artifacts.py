@@ -1,0 +1,201 @@
+"""What stages leave on disk for each other: atomic writes, fingerprints, and run folders that are complete or refused."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr_cft.errors import CxrCftError, RunError, did_you_mean
+
+LIBRARIES = ("cxr-cft", "numpy", "pandas", "torch", "timm", "albumentations", "pillow", "onnx", "onnxruntime-gpu", "onnxruntime")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to; it takes `path`'s place when the block ends well, and goes when it does not.
+
+    Works for a file and for a folder (a folder replaces an earlier one). Parent folders are made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    _remove(beside)
+    try:
+        yield beside
+        if beside.is_dir():
+            _remove(path)
+        else:
+            _flush(beside)
+        beside.replace(path)
+    except OSError as error:
+        raise CxrCftError(f"{path} could not be written: {error.strerror or error}") from error
+    finally:
+        _remove(beside)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` so that `path` holds either what it held before or all of it."""
+    with replacing(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write `content` as indented JSON, atomically. Raises ValueError for nan: JSON has none, write None."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write rows as CSV, atomically; numbers at full precision, so that no two scores become one."""
+    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def write_array(path: Path, array: NDArray[Any]) -> None:
+    """Write one array as .npy, atomically."""
+    with replacing(path) as beside, beside.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object. Raises CxrCftError for a missing file or one that does not hold an object."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CxrCftError(f"there is no file {path}") from None
+    except (OSError, ValueError) as error:
+        raise CxrCftError(f"{path} could not be read as JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise CxrCftError(f"{path} does not hold a JSON object")
+    return content
+
+
+def fingerprint(*paths: Path) -> str:
+    """The sha256 of the files' bytes, one after the other, in hexadecimal."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            for block in iter(lambda: file.read(1 << 20), b""):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def library_versions() -> dict[str, str]:
+    """The installed version of every library whose numbers end up in an artefact."""
+    found = {}
+    for library in LIBRARIES:
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained backbone on disk. `info` is run.json, which is written last: a run that has it is complete."""
+
+    path: Path
+    info: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The folder's name, which names the run everywhere."""
+        return self.path.name
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The columns that the run predicts, in the order of its head's rows."""
+        return tuple(self.info["categories"])
+
+    @property
+    def model_file(self) -> Path:
+        """The trained weights."""
+        return self.path / "model.safetensors"
+
+    @property
+    def heads_file(self) -> Path:
+        """The heads that CFT tuned; there only once `cft` has run."""
+        return self.path / "heads.safetensors"
+
+    def predictions(self, split: str, *, tuned: bool) -> Path:
+        """Where the predictions of a split lie, by the trained head or by the tuned one."""
+        return self.path / "predictions" / (f"{split}.cft.csv" if tuned else f"{split}.csv")
+
+    def tuned(self) -> dict[str, Any] | None:
+        """cft.json, if heads were tuned from these very weights; None if there are none or they are of older weights.
+
+        Raises RunError if the heads are not those that cft.json speaks of.
+        """
+        path = self.path / "cft.json"
+        if not path.exists():
+            return None
+        report = read_json(path)
+        if report["model"] != self.info["files"]["model.safetensors"]:
+            return None
+        if not self.heads_file.exists() or fingerprint(self.heads_file) != report["heads"]:
+            raise RunError(f"{self.heads_file} is not what cft.json says it is; run `cxr-cft cft {self.path}` again")
+        return report
+
+
+def open_run(path: Path) -> Run:
+    """Open a complete run and check its weights against run.json.
+
+    Raises RunError if the folder is missing (naming the runs beside it), training has not finished, or the weights
+    are not the ones that run.json speaks of.
+    """
+    if not path.is_dir():
+        others = [run.name for run in complete_runs(path.parent)]
+        known = f"; complete runs there: {', '.join(others)}" if others else "; no run is complete there"
+        raise RunError(f"there is no run {path}{did_you_mean(path.name, others)}{known}")
+    manifest = path / "run.json"
+    if not manifest.exists():
+        raise RunError(f"run {path} is not complete (no run.json); finish it with `cxr-cft train … --resume`")
+    run = Run(path, read_json(manifest))
+    if not run.model_file.exists() or fingerprint(run.model_file) != run.info["files"]["model.safetensors"]:
+        raise RunError(f"{run.model_file} is damaged or not this run's (sha256 differs from run.json); train it again")
+    return run
+
+
+def complete_runs(folder: Path) -> list[Run]:
+    """Every complete run directly under `folder`, by name."""
+    if not folder.is_dir():
+        return []
+    return [Run(path.parent, read_json(path)) for path in sorted(folder.glob("*/run.json"))]
+
+
+def find_runs(names: Sequence[str], weights: Path) -> list[Run]:
+    """The named runs (a path, or a name under `weights`), checked; with no names, every complete run there.
+
+    Raises RunError if one does not exist or is not complete, or if there is none at all.
+    """
+    if names:
+        return [open_run(Path(name) if Path(name).is_dir() else weights / name) for name in names]
+    runs = complete_runs(weights)
+    if not runs:
+        raise RunError(f"no complete run under {weights}; train one first, e.g. `cxr-cft train densenet121 --data ROOT`")
+    return [open_run(run.path) for run in runs]
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,109 @@
+"""Batches of views for torch: the same order and the same augmentation for a seed, however many processes read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from cxr_cft.data.augment import Pixels, augmentation
+from cxr_cft.data.images import read_image
+from cxr_cft.data.table import Table
+from cxr_cft.errors import DataError
+from cxr_cft.settings import AugmentSettings
+
+
+class Views(Dataset[tuple[torch.Tensor, int]]):
+    """Images of a table, by row: ((1, S, S) uint8, row); augmented where `augment` is given.
+
+    An index is (row, seed); the seed decides the augmentation, so that it does not depend on who reads the image.
+    """
+
+    def __init__(self, table: Table, size: int, augment: AugmentSettings | None = None):
+        self.table = table
+        self.size = size
+        self.augment = augment
+
+    @cached_property
+    def _augmentation(self) -> Callable[[Pixels, int], Pixels] | None:
+        return None if self.augment is None else augmentation(self.augment)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, index: tuple[int, int]) -> tuple[torch.Tensor, int]:
+        row, seed = index
+        file = self.table.file(row)
+        try:
+            image = read_image(file, self.size)
+        except OSError as error:
+            raise DataError(f"{self.table.source}: image {file} cannot be read: {error}") from error
+        if self._augmentation is not None:
+            image = self._augmentation(image, seed)
+        return torch.from_numpy(np.ascontiguousarray(image))[None], row
+
+
+class ShuffledBatches(Sampler[list[tuple[int, int]]]):
+    """Batches of (row, augmentation seed) for one epoch, drawn from (seed, epoch) alone; the last may be smaller."""
+
+    def __init__(self, rows: int, batch_size: int, seed: int):
+        self.rows = rows
+        self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return -(-self.rows // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        rng = np.random.default_rng([self.seed, self.epoch])
+        order: NDArray[np.int64] = rng.permutation(self.rows)
+        seeds = rng.integers(2**31, size=self.rows)
+        for start in range(0, self.rows, self.batch_size):
+            stop = start + self.batch_size
+            yield list(zip(order[start:stop].tolist(), seeds[start:stop].tolist(), strict=True))
+
+
+class OrderedBatches(Sampler[list[tuple[int, int]]]):
+    """Batches of all rows in the table's order."""
+
+    def __init__(self, rows: int, batch_size: int):
+        self.rows = rows
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return -(-self.rows // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for start in range(0, self.rows, self.batch_size):
+            yield [(row, 0) for row in range(start, min(start + self.batch_size, self.rows))]
+
+
+def loader(
+    views: Views, batches: ShuffledBatches | OrderedBatches, workers: int
+) -> DataLoader[tuple[torch.Tensor, torch.Tensor]]:
+    """Batches ((B, 1, S, S) uint8, (B,) rows) in the sampler's order, read by `workers` processes."""
+    return DataLoader(
+        views,
+        batch_sampler=batches,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+        # A worker forked while the parent holds threads can hang; forkserver starts it from a clean process.
+        multiprocessing_context="forkserver" if workers > 0 else None,
+    )
+
+
+def read_batches(
+    batches: DataLoader[tuple[torch.Tensor, torch.Tensor]],
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The loader's batches; a worker's DataError comes without the worker's traceback around it."""
+    try:
+        yield from batches
+    except DataError as error:
+        last_line = str(error).strip().splitlines()[-1]
+        raise DataError(last_line.removeprefix(f"{DataError.__module__}.{DataError.__name__}: ")) from None

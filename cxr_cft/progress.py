@@ -1,0 +1,33 @@
+"""How long work tells of its progress without printing: it reports to whoever called it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Progress(Protocol):
+    """What stages report to. The command line draws bars or writes lines; `SILENT` ignores it all."""
+
+    def track(self, items: Iterable[T], description: str, total: int, unit: str = "steps") -> Iterator[T]:
+        """Hand on `items` one by one, counting them against `total`."""
+        ...
+
+    def note(self, message: str) -> None:
+        """Say one line that stays on the screen."""
+        ...
+
+
+class Silent:
+    """Progress that nobody watches."""
+
+    def track(self, items: Iterable[T], description: str, total: int, unit: str = "steps") -> Iterator[T]:
+        yield from items
+
+    def note(self, message: str) -> None:
+        pass
+
+
+SILENT = Silent()

@@ -1,0 +1,186 @@
+"""Typed recipes: one backbone's every setting, read from TOML, checked before anything else happens."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from cxr_cft.errors import RecipeError, did_you_mean
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+UncertainPolicy = Literal["ignore", "zero", "one"]
+"""What an uncertain label becomes in training: left out, negative, or positive (U-Ignore, U-Zeros, U-Ones of
+Irvin et al. 2019, arXiv 1901.07031)."""
+
+BlankPolicy = Literal["negative", "ignore"]
+"""What a blank label becomes in training: negative (assume-negative), or left out."""
+
+CftMethod = Literal["bce", "asl", "ga"]
+Metric = Literal["auroc", "average_precision"]
+
+
+class Section(BaseModel):
+    """A table of a recipe: unknown keys are refused, values do not change after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSettings(Section):
+    """`[model]`: the backbone and the size of its input."""
+
+    backbone: str = Field(description="a timm model's name, e.g. densenet121")
+    image_size: int = Field(320, ge=32, le=4096, description="side of the square input, in pixels")
+    pretrained: bool | str = Field(False, description="true (timm downloads), false, or a local weights file")
+    args: dict[str, Any] = Field(default_factory=dict, description="further arguments for timm.create_model")
+
+
+class LabelSettings(Section):
+    """`[labels]`: which categories are learnt, and what blank and uncertain labels become in training."""
+
+    categories: Literal["competition", "all"] | Annotated[tuple[str, ...], Field(min_length=1)] = "all"
+    blank: BlankPolicy | dict[str, BlankPolicy] = "negative"
+    uncertain: UncertainPolicy | dict[str, UncertainPolicy] = Field(
+        # U-Ones for Atelectasis and Edema, where the CheXpert paper measured it best among the five (Irvin et al. 2019,
+        # Table 3); left out elsewhere. "default" serves every category that is not named.
+        default_factory=lambda: {"default": "ignore", "Atelectasis": "one", "Edema": "one"}
+    )
+
+
+class AugmentSettings(Section):
+    """`[augment]`: what a training image may undergo and still be the same patient's radiograph."""
+
+    rotate: float = Field(10.0, ge=0, le=45, description="largest rotation, in degrees (assumed)")
+    shift: float = Field(0.05, ge=0, le=0.5, description="largest shift, as a share of the side (assumed)")
+    scale: float = Field(0.1, ge=0, lt=1, description="largest change of scale, as a share (assumed)")
+    contrast: float = Field(0.2, ge=0, lt=1, description="largest change of brightness and contrast (assumed)")
+    horizontal_flip: float = Field(0.0, ge=0, le=1, description="chance of a mirror image; it moves the heart: off")
+
+
+class TrainingSettings(Section):
+    """`[training]`: the optimiser and the loop."""
+
+    epochs: int = Field(5, ge=1)
+    batch_size: int = Field(32, ge=1)
+    lr: float = Field(1e-4, gt=0, description="peak learning rate of AdamW")
+    weight_decay: float = Field(1e-2, ge=0, description="of AdamW; biases and norms are spared")
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the learning rate rises")
+    clip_norm: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    precision: Literal["auto", "no", "bf16", "fp16"] = Field("auto", description="autocast; auto: bf16 on a GPU that has it")
+    channels_last: bool = Field(True, description="memory layout of images; faster for convolutions")
+    workers: int = Field(4, ge=0, description="processes that read and augment images")
+
+
+class CftSettings(Section):
+    """`[cft]`: how each category's head is tuned on its known labels."""
+
+    methods: Annotated[tuple[CftMethod, ...], Field(min_length=1)] = ("bce", "ga")
+    metric: Metric = Field("auroc", description="what chooses the head on the validation set")
+
+
+class Recipe(Section):
+    """One backbone's whole training and fine-tuning, as `cxr-cft train` takes it."""
+
+    seed: int = Field(0, ge=0)
+    model: ModelSettings
+    labels: LabelSettings = LabelSettings()
+    augment: AugmentSettings = AugmentSettings()
+    training: TrainingSettings = TrainingSettings()
+    cft: CftSettings = CftSettings()
+
+    @field_validator("seed", mode="before")
+    @classmethod
+    def _whole_number(cls, value: object) -> object:
+        if isinstance(value, bool):
+            raise ValueError("a seed is a whole number")
+        return value
+
+
+def shipped_recipes() -> dict[str, str]:
+    """Name → TOML text of every recipe that comes with the package."""
+    folder = resources.files("cxr_cft") / "recipes"
+    return {
+        entry.name.removesuffix(".toml"): entry.read_text(encoding="utf-8")
+        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)
+        if entry.name.endswith(".toml")
+    }
+
+
+def load_recipe(source: str, overrides: Sequence[str] = ()) -> tuple[str, Recipe]:
+    """Read a recipe and apply `section.key=value` overrides.
+
+    `source` is the name of a shipped recipe or the path of a TOML file. Returns the recipe's name (a file's stem) and
+    the checked recipe. Raises RecipeError for a recipe that does not exist, TOML that cannot be read, an unknown key
+    (naming the closest known one) or a value of the wrong type.
+    """
+    name, text = _find(source)
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"recipe {source} is not valid TOML: {error}") from error
+    for override in overrides:
+        _apply(content, override)
+    try:
+        return name, Recipe.model_validate(content)
+    except ValidationError as error:
+        raise RecipeError(f"recipe {source}: {_describe(error)}") from error
+
+
+def _find(source: str) -> tuple[str, str]:
+    shipped = shipped_recipes()
+    if source in shipped:
+        return source, shipped[source]
+    path = Path(source)
+    if path.suffix == ".toml" and path.is_file():
+        return path.stem, path.read_text(encoding="utf-8")
+    if path.suffix == ".toml":
+        raise RecipeError(f"there is no recipe file {source}")
+    raise RecipeError(f"there is no recipe {source}{did_you_mean(source, shipped)}; shipped are {', '.join(shipped)}")
+
+
+def _apply(content: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    *sections, last = key.strip().split(".")
+    if not equals or not last:
+        raise RecipeError(f"--set {override}: write section.key=value, e.g. --set training.epochs=3")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()  # a bare word is a string: --set model.backbone=densenet169
+    table = content
+    for section in sections:
+        table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise RecipeError(f"--set {override}: {section} is a value, not a section")
+    table[last] = value
+
+
+def _describe(error: ValidationError) -> str:
+    return "; ".join(dict.fromkeys(_describe_each(error)))
+
+
+def _describe_each(error: ValidationError) -> Iterator[str]:
+    for fault in error.errors(include_url=False):
+        keys = [str(part) for part in fault["loc"]]
+        if fault["type"] == "extra_forbidden":
+            known = _known_keys(keys[:-1])
+            yield f"unknown key {'.'.join(keys)}{did_you_mean(keys[-1], known)}; known are {', '.join(known)}"
+        else:
+            # A union's members each report under their own name; only the path that the user wrote is of use.
+            path = [key for key in keys if key.isidentifier()]
+            yield f"{'.'.join(path[:2])}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
+
+
+def _known_keys(sections: Sequence[str]) -> list[str]:
+    model: Any = Recipe
+    for section in sections:
+        model = model.model_fields[section].annotation
+    return list(model.model_fields)

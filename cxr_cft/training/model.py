@@ -1,0 +1,115 @@
+"""The classifier: a timm backbone and an affine head, fed 8-bit grey images; normalisation is part of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import timm
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from cxr_cft.artifacts import Run, replacing
+from cxr_cft.data.images import preprocessing
+from cxr_cft.errors import RecipeError, RunError, did_you_mean
+from cxr_cft.settings import ModelSettings, Recipe
+
+
+class Classifier(nn.Module):
+    """Logits (N, C) = head(backbone(normalised images)); images are (N, 1, S, S) uint8."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, settings: ModelSettings, categories: int, *, load_pretrained: bool = False):
+        super().__init__()
+        self.backbone = _backbone(settings, load_pretrained=load_pretrained)
+        # A grey radiograph stands for three equal channels, so the channels' statistics are averaged.
+        self.register_buffer("mean", torch.tensor(_average(self.backbone, "mean", 0.449)))
+        self.register_buffer("std", torch.tensor(_average(self.backbone, "std", 0.226)))
+        side = settings.image_size
+        with torch.no_grad():
+            dimension = self.backbone.eval()(torch.zeros(1, 1, side, side)).shape[1]
+        self.head = nn.Linear(dimension, categories)
+
+    def features(self, images: Tensor) -> Tensor:
+        """z (N, D) of images (N, 1, S, S) uint8: what the head sees."""
+        normalised = (images.float() / 255.0 - self.mean) / self.std
+        z: Tensor = self.backbone(normalised)
+        return z
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, C) of images (N, 1, S, S) uint8."""
+        logits: Tensor = self.head(self.features(images))
+        return logits
+
+
+def build_model(recipe: Recipe, categories: int) -> Classifier:
+    """A fresh model, its random numbers drawn from the recipe's seed alone; the global generator stays as it was.
+
+    Raises RecipeError for a backbone that timm does not have, arguments it does not take, or weights that cannot be
+    had.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        return Classifier(recipe.model, categories, load_pretrained=True)
+
+
+def load_model(run: Run, *, tuned: bool = False) -> Classifier:
+    """A run's model in evaluation mode, with the heads that CFT tuned if `tuned`.
+
+    Raises RunError if the run was prepared by another preprocessing than this version's, or its weights do not fit.
+    """
+    recipe = Recipe.model_validate(run.info["recipe"])
+    if run.info["preprocessing"] != preprocessing(recipe.model.image_size):
+        raise RunError(f"run {run.name} was trained on images prepared by another version; train it again")
+    model = Classifier(recipe.model, len(run.categories))
+    try:
+        model.load_state_dict(load_file(run.model_file))
+        if tuned:
+            model.head.load_state_dict(load_file(run.heads_file))
+    except (RuntimeError, FileNotFoundError) as error:
+        raise RunError(f"the weights of run {run.name} do not fit its recipe: {str(error).splitlines()[0]}") from error
+    return model.eval()
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write tensors as safetensors, atomically."""
+    with replacing(path) as beside:
+        beside.write_bytes(save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}))
+
+
+def _backbone(settings: ModelSettings, *, load_pretrained: bool) -> nn.Module:
+    if not timm.is_model(settings.backbone):
+        raise RecipeError(
+            f"model.backbone: timm has no model '{settings.backbone}'{did_you_mean(settings.backbone, timm.list_models())}"
+        )
+    try:
+        backbone: nn.Module = timm.create_model(settings.backbone, num_classes=0, in_chans=1, **settings.args)
+    except TypeError as error:
+        raise RecipeError(f"model.args: timm's {settings.backbone} does not take them: {error}") from error
+    if not (load_pretrained and settings.pretrained):
+        return backbone
+    overlay = {}
+    if isinstance(settings.pretrained, str):
+        if not Path(settings.pretrained).is_file():
+            raise RecipeError(f"model.pretrained: there is no file {settings.pretrained}")
+        overlay = {"pretrained_cfg_overlay": {"file": settings.pretrained}}
+    try:
+        pretrained: nn.Module = timm.create_model(
+            settings.backbone, pretrained=True, num_classes=0, in_chans=1, **overlay, **settings.args
+        )
+    except Exception as error:
+        # The same call without weights has just succeeded: what fails here is the download or the file.
+        raise RecipeError(
+            f"model.pretrained: no weights for {settings.backbone} could be loaded ({str(error).splitlines()[0]}); "
+            "give a local file or start from scratch: --set model.pretrained=false"
+        ) from error
+    return pretrained
+
+
+def _average(backbone: nn.Module, statistic: str, fallback: float) -> float:
+    """One number for a per-channel statistic of timm's pretrained_cfg; the fallback is the average of ImageNet's."""
+    config = getattr(backbone, "pretrained_cfg", None) or {}
+    values = config.get(statistic) or (fallback,)
+    return float(sum(values) / len(values))
