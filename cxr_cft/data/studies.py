@@ -6,11 +6,12 @@ Only the standard library and numpy: it must run where nothing else of the proje
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[np.float64]]
+if TYPE_CHECKING:
+    Array = np.ndarray[Any, np.dtype[np.float64]]
 
 AGGREGATION = "max"
 """A study's probability is its most suspicious view's: the organisers' baseline and the entrants' convention."""

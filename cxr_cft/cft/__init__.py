@@ -1,0 +1,5 @@
+"""Category-wise Fine-Tuning: each category's logistic regression tuned alone on its known labels."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

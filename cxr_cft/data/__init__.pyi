@@ -1,0 +1,31 @@
+from .table import Table as Table
+from .table import read_table as read_table
+from .splits import read_splits as read_splits
+from .splits import shared_patients as shared_patients
+from .labels import CATEGORIES as CATEGORIES
+from .labels import COMPETITION as COMPETITION
+from .labels import training_targets as training_targets
+from .labels import known_labels as known_labels
+from .predictions import Predictions as Predictions
+from .predictions import read_predictions as read_predictions
+from .predictions import write_predictions as write_predictions
+from .inspect import inspect_folder as inspect_folder
+from .phantoms import write_phantoms as write_phantoms
+from .images import read_image as read_image
+
+__all__ = [
+    "CATEGORIES",
+    "COMPETITION",
+    "Predictions",
+    "Table",
+    "inspect_folder",
+    "known_labels",
+    "read_image",
+    "read_predictions",
+    "read_splits",
+    "read_table",
+    "shared_patients",
+    "training_targets",
+    "write_phantoms",
+    "write_predictions",
+]

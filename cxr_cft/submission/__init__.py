@@ -1,0 +1,5 @@
+"""From runs and ensemble weights to a bundle that predicts offline, and its rehearsal."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

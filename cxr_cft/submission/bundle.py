@@ -1,0 +1,145 @@
+"""A submission's folder: models, predict.py and the modules it carries, described, fingerprinted, and zipped."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from dataclasses import dataclass
+from importlib import resources
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxr_cft.artifacts import Run, fingerprint, open_run, replacing, write_json, write_text
+from cxr_cft.data.images import read_image
+from cxr_cft.data.labels import COMPETITION
+from cxr_cft.data.studies import AGGREGATION
+from cxr_cft.data.table import check_images, read_table
+from cxr_cft.ensemble.file import Ensemble
+from cxr_cft.ensemble.members import run_fingerprint
+from cxr_cft.errors import SubmissionError, first_few
+from cxr_cft.progress import SILENT, Progress
+from cxr_cft.submission.card import model_card
+from cxr_cft.submission.export import BATCHES, export_onnx
+
+CARRIED = ("cxr_cft.data.images", "cxr_cft.data.studies", "cxr_cft.ensemble.blend")
+"""Modules that predict.py imports from the package; in a bundle they lie beside it under their last name."""
+
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip format's first day: the same input gives the same bytes
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A packaged submission: its folder, its zip, and per member how far ONNX and torch are apart at most."""
+
+    folder: Path
+    archive: Path
+    parity: dict[str, float]
+
+
+def package(ensemble: Ensemble, name: str, out: Path, progress: Progress = SILENT) -> Bundle:
+    """Write OUT/NAME/ and OUT/NAME.zip from the runs of an ensemble file; an earlier bundle of that name is replaced.
+
+    Members without weight are left out. Raises SubmissionError if a member is a foreign CSV (there is no model to
+    pack), a run has changed since the weights were searched, or an export does not repeat torch's numbers.
+    """
+    if not name or "/" in name or name.startswith("."):
+        raise SubmissionError(f"'{name}' is no name for a bundle; use letters, digits, - and _")
+    foreign = [member.name for member in ensemble.members if member.kind == "csv" and member.weight > 0]
+    if foreign:
+        raise SubmissionError(
+            f"{first_few(foreign)} came from a CSV and has no model to pack; search the ensemble again over runs alone"
+        )
+    runs = {member.name: open_run(Path(member.source)) for member in ensemble.members if member.weight > 0}
+    for member in ensemble.members:
+        if member.name in runs and run_fingerprint(runs[member.name], tuned=member.tuned) != member.fingerprint:
+            raise SubmissionError(f"run {member.name} has changed since the ensemble; run `cxr-cft ensemble` again")
+
+    output = COMPETITION if set(COMPETITION) <= set(ensemble.categories) else ensemble.categories
+    if output is not COMPETITION:
+        missing = [category for category in COMPETITION if category not in ensemble.categories]
+        progress.note(f"the CheXpert competition would reject this bundle: it does not predict {', '.join(missing)}")
+    parity = {}
+    with replacing(out / name) as folder:
+        (folder / "models").mkdir(parents=True)
+        entries = []
+        packed = [member for member in ensemble.members if member.name in runs]
+        for member in progress.track(packed, "exporting", len(packed), "models"):
+            run = runs[member.name]
+            images = _sample_images(run)
+            path, parity[member.name] = export_onnx(run, images, tuned=member.tuned)
+            shutil.copyfile(path, folder / "models" / f"{member.name}.onnx")
+            entries.append(
+                {
+                    "name": member.name,
+                    "model": f"models/{member.name}.onnx",
+                    "weight": member.weight,
+                    "categories": list(run.categories),
+                    "preprocessing": run.info["preprocessing"],
+                    "scale": {category: scale.model_dump() for category, scale in member.scale.items()},
+                }
+            )
+        write_json(
+            folder / "submission.json",
+            {
+                "version": version("cxr-cft"),
+                "output": list(output),
+                "categories": list(ensemble.categories),
+                "aggregation": AGGREGATION,
+                "members": entries,
+                "prior": ensemble.prior,
+            },
+        )
+        _write_code(folder)
+        write_text(folder / "requirements.txt", _requirements())
+        write_text(folder / "MODEL_CARD.md", model_card(name, ensemble, list(runs.values()), parity))
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        sums = {path.relative_to(folder).as_posix(): fingerprint(path) for path in files}
+        write_json(folder / "manifest.json", {"sha256": sums})
+    archive = out / f"{name}.zip"
+    _zip(out / name, archive)
+    return Bundle(out / name, archive, parity)
+
+
+def _sample_images(run: Run) -> NDArray[np.uint8]:
+    """The first validation images (n, S, S), as many as the largest comparison takes; repeated where there are fewer."""
+    root = Path(run.info["data"]["root"])
+    table = read_table(root / "valid.csv", root, run.categories, labelled=False)
+    first = table.take(np.arange(len(table)) < max(BATCHES))
+    check_images(first)
+    images = [read_image(first.file(row), run.info["preprocessing"]["size"]) for row in range(len(first))]
+    return np.resize(np.stack(images), (max(BATCHES), *images[0].shape))
+
+
+def _write_code(folder: Path) -> None:
+    """predict.py and the modules it carries, their imports turned from the package to the files beside them."""
+    for module in ("cxr_cft.submission.predict", *CARRIED):
+        package_name, _, stem = module.rpartition(".")
+        text = (resources.files(package_name) / f"{stem}.py").read_text(encoding="utf-8")
+        for carried in CARRIED:
+            text = text.replace(f"from {carried} import", f"from {carried.rpartition('.')[2]} import")
+        write_text(folder / f"{stem}.py", text)
+
+
+def _requirements() -> str:
+    lines = [f"numpy=={version('numpy')}", f"pillow=={version('pillow')}"]
+    for library in ("onnxruntime-gpu", "onnxruntime"):
+        try:
+            found = version(library)
+        except PackageNotFoundError:
+            continue
+        lines.append(f"onnxruntime=={found}  # or onnxruntime-gpu=={found} where there is a CUDA device")
+        break
+    return "\n".join(lines) + "\n"
+
+
+def _zip(folder: Path, archive: Path) -> None:
+    with replacing(archive) as beside, zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED) as file:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            entry = zipfile.ZipInfo(f"{folder.name}/{path.relative_to(folder).as_posix()}", EPOCH)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = 0o644 << 16
+            file.writestr(entry, path.read_bytes())
+

@@ -1,0 +1,56 @@
+"""MODEL_CARD.md: what a bundle is made of, what is known of its worth, and what it is not for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from cxr_cft.artifacts import Run
+from cxr_cft.ensemble.file import Ensemble
+
+
+def model_card(name: str, ensemble: Ensemble, runs: Sequence[Run], parity: dict[str, float]) -> str:
+    """The card's Markdown, from the artefacts alone."""
+    weights = {member.name: member for member in ensemble.members}
+    lines = [
+        f"# {name}",
+        "",
+        f"Chest radiographs → probabilities of {', '.join(ensemble.categories)}. Made by cxr-cft {version('cxr-cft')}.",
+        "",
+        "## Models",
+        "",
+        "| model | backbone | input | heads | weight | largest difference of ONNX from torch |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for run in runs:
+        model = run.info["recipe"]["model"]
+        heads = "tuned per category (CFT)" if weights[run.name].tuned else "as trained"
+        lines.append(
+            f"| {run.name} | {model['backbone']} | {model['image_size']} × {model['image_size']} grey | {heads} "
+            f"| {weights[run.name].weight:.3f} | {parity[run.name]:.1e} |"
+        )
+    interval = "" if ensemble.interval is None else f" (95 % {ensemble.interval[0]:+.4f} to {ensemble.interval[1]:+.4f})"
+    lines += [
+        "",
+        "## Evaluation",
+        "",
+        f"Mean AUROC over {', '.join(ensemble.scored)} on {ensemble.studies} validation studies:",
+        "",
+        "| weights | fitted to these studies | out of fold |",
+        "| --- | --- | --- |",
+        f"| equal | {ensemble.equal.fitted:.4f} | {ensemble.equal.out_of_fold:.4f} |",
+        f"| genetic algorithm | {ensemble.ga.fitted:.4f} | {ensemble.ga.out_of_fold:.4f} |",
+        "",
+        f"Difference out of fold: {ensemble.difference:+.4f}{interval}. The bundle uses "
+        f"{'the weights of the genetic algorithm' if ensemble.chosen == 'ga' else 'equal weights'}.",
+        "",
+        "The backbones' epochs and the tuned heads were chosen on the same validation studies, so that even the "
+        "out-of-fold numbers are optimistic for unseen patients; only studies that chose nothing can tell.",
+        "",
+        "## Intended use",
+        "",
+        "Research and competitions. Not a medical device: no decision about a patient may rest on it. It has seen the "
+        "scanners, patients and labels of one data set, and can fail silently on others.",
+        "",
+    ]
+    return "\n".join(lines)

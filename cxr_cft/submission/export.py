@@ -1,0 +1,90 @@
+"""From a run to one ONNX file, backbone and tuned head in one graph, accepted only if it repeats torch's numbers."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from contextlib import contextmanager
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from cxr_cft.artifacts import Run, replacing
+from cxr_cft.errors import SubmissionError
+from cxr_cft.training.model import Classifier, load_model
+
+OPSET = 18  # the lowest that torch's exporter writes without converting: any onnxruntime since 1.14 reads it
+TOLERANCE = 1e-5  # largest difference of a probability: far below what could swap two studies but by float noise
+BATCHES = (1, 2, 7)  # one image, the smallest batch, and one that is no power of two
+
+
+def export_onnx(run: Run, images: NDArray[np.uint8], *, tuned: bool) -> tuple[Path, float]:
+    """Write RUN/model.onnx: images (batch, 1, S, S) uint8 → logits (batch, C) float32, any batch, weights inside.
+
+    `images` (n, S, S) uint8 are real ones, n ≥ 7, for the comparison with torch; noise is compared as well. Returns
+    the file and the largest difference of a probability. Raises SubmissionError, leaving an earlier file as it was, if
+    it exceeds 1e-5, if equal batches of different sizes differ, or if the graph is not valid.
+    """
+    model = load_model(run, tuned=tuned)
+    path = run.path / "model.onnx"
+    with replacing(path) as beside:
+        _write(model, images, beside)
+        worst = _compare(run.name, model, beside, images)
+    return path, worst
+
+
+def _write(model: Classifier, images: NDArray[np.uint8], path: Path) -> None:
+    # Two images: an example of one would let the exporter take the batch for a constant.
+    example = torch.from_numpy(images[:2, None].copy())
+    with _quiet():
+        program = torch.onnx.export(
+            model,
+            (example,),
+            input_names=["images"],
+            output_names=["logits"],
+            opset_version=OPSET,
+            dynamo=True,
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            verbose=False,
+        )
+    assert program is not None  # noqa: S101 - for the type checker: with dynamo the exporter returns a program
+    program.save(path, external_data=False)
+    onnx.checker.check_model(path, full_check=True)
+
+
+def _compare(name: str, model: Classifier, path: Path, images: NDArray[np.uint8]) -> float:
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    noise = np.random.default_rng(0).integers(0, 256, images[: max(BATCHES)].shape, dtype=np.uint8)
+    worst = 0.0
+    for source, pixels in (("images of the validation set", images), ("noise", noise)):
+        for batch in BATCHES:
+            part = pixels[:batch, None].copy()
+            with torch.inference_mode():
+                expected = expit(model(torch.from_numpy(part)).double().numpy())
+            found = expit(np.asarray(session.run(["logits"], {"images": part})[0], dtype=np.float64))
+            worst = max(worst, float(np.abs(found - expected).max()))
+            if not worst <= TOLERANCE:
+                raise SubmissionError(
+                    f"run {name}: ONNX and torch differ by {worst:.1e} on {source} at a batch of {batch} "
+                    f"(at most {TOLERANCE:.0e}); it was not packaged"
+                )
+    return worst
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter tells at length of its own workings; what matters is checked afterwards."""
+    previous = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(previous)

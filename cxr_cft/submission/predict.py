@@ -1,0 +1,243 @@
+"""Predict a CSV of radiographs offline: python predict.py INPUT.csv OUTPUT.csv
+
+Needs numpy, Pillow and onnxruntime, and the files beside it; no network, nothing of what trained the models. Reads the
+column Path, writes one row a study. Every study gets its row: a view that cannot be read is left out of its study, a
+study without a readable view gets the average of the validation studies, and both are named on stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnxruntime
+
+from cxr_cft.data.images import preprocessing, read_image
+from cxr_cft.data.studies import aggregate_views, study_of
+from cxr_cft.ensemble.blend import blend, expit
+
+if TYPE_CHECKING:
+    Images = np.ndarray[Any, np.dtype[np.uint8]]
+    Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+HERE = Path(__file__).resolve().parent
+
+
+class Failure(Exception):  # noqa: N818 - what it is to whoever reads the script
+    """What keeps the whole prediction from being made; the message is the line to show."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("input", metavar="INPUT.csv", type=Path, help="a CSV with the column Path")
+    parser.add_argument("output", metavar="OUTPUT.csv", type=Path, help="where the probabilities go")
+    parser.add_argument("--image-root", type=Path, help="folder that the paths continue (default: the working directory)")
+    parser.add_argument("--batch-size", type=_positive, default=16, metavar="N", help="images at once (default: 16)")
+    chosen = parser.parse_args(arguments)
+    try:
+        predict(HERE, chosen.input, chosen.output, chosen.image_root, chosen.batch_size)
+    except Failure as failure:
+        print(f"error: {failure}", file=sys.stderr)  # noqa: T201 - a script's own output
+        return 1
+    return 0
+
+
+def predict(bundle: Path, source: Path, output: Path, image_root: Path | None, batch_size: int) -> None:
+    """Predict the studies of `source` with the models of `bundle` and write them to `output`, all or nothing."""
+    specification = load_specification(bundle)
+    members = [Member(bundle, entry) for entry in specification["members"]]
+    _tell(f"{len(members)} models on {members[0].provider}")
+    paths = read_paths(source)
+    roots = [root for root in (image_root, Path.cwd(), source.resolve().parent) if root is not None]
+    files = [find_image(path, roots) for path in paths]
+
+    unreadable: dict[str, str] = {}
+    scores = _scores(members, specification, paths, files, batch_size, unreadable)
+    studies, blended = _blend(members, specification, paths, scores)
+    prior = np.array([specification["prior"][category] for category in specification["categories"]])
+    lost = np.isnan(blended).any(axis=1)
+    blended[lost] = prior
+
+    for path, reason in unreadable.items():
+        _tell(f"left out {path}: {reason}")
+    for row in np.flatnonzero(lost):
+        _tell(f"no readable view of {studies[row]}: it gets the average of the validation studies")
+    columns = [specification["categories"].index(category) for category in specification["output"]]
+    write_rows(output, ["Study"] + specification["output"], studies, blended[:, columns])
+    _tell(f"wrote {len(studies)} studies to {output} ({len(unreadable)} of {len(paths)} views unreadable)")
+
+
+def load_specification(bundle: Path) -> dict[str, Any]:
+    """submission.json, after every file of the bundle was checked against manifest.json."""
+    try:
+        manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
+        for name, expected in manifest["sha256"].items():
+            if hashlib.sha256((bundle / name).read_bytes()).hexdigest() != expected:
+                raise Failure(f"{bundle / name} is not the file that was packaged; unpack the bundle again")
+        specification: dict[str, Any] = json.loads((bundle / "submission.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError) as error:
+        raise Failure(f"the bundle in {bundle} is damaged: {error}") from error
+    return specification
+
+
+class Member:
+    """One model of the bundle, ready to run."""
+
+    def __init__(self, bundle: Path, entry: dict[str, Any]):
+        self.entry = entry
+        self.size = int(entry["preprocessing"]["size"])
+        if entry["preprocessing"] != preprocessing(self.size):
+            raise Failure(f"model {entry['name']} needs other image code than this bundle's; package it again")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = processors()
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        self.session = onnxruntime.InferenceSession(
+            str(bundle / entry["model"]), options, providers=wanted_providers(onnxruntime.get_available_providers())
+        )
+        self.provider = self.session.get_providers()[0].replace("ExecutionProvider", "")
+
+    def logits(self, images: Images) -> Floats:
+        """Logits (B, C) of images (B, 1, S, S)."""
+        return np.asarray(self.session.run(["logits"], {"images": images})[0], dtype=np.float64)
+
+
+def processors() -> int:
+    """How many processors this process may use: in a container fewer than the machine has."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        return os.cpu_count() or 1
+
+
+def wanted_providers(available: Sequence[str]) -> list[str]:
+    """CUDA where a device really is (the library lists it on any machine), then the CPU."""
+    cuda = "CUDAExecutionProvider" in available and Path("/dev/nvidiactl").exists()
+    return ["CUDAExecutionProvider", "CPUExecutionProvider"] if cuda else ["CPUExecutionProvider"]
+
+
+def read_paths(source: Path) -> list[str]:
+    """The column Path of a CSV, without blank rows and each path once, in the order of the first."""
+    try:
+        with source.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            if "Path" not in (reader.fieldnames or []):
+                raise Failure(f"{source} has no column Path; its columns are {', '.join(reader.fieldnames or [])}")
+            paths = list(dict.fromkeys(row["Path"].strip() for row in reader if (row["Path"] or "").strip()))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise Failure(f"{source} could not be read: {error}") from error
+    if not paths:
+        raise Failure(f"{source} has no rows")
+    return paths
+
+
+def find_image(path: str, roots: Sequence[Path]) -> Path:
+    """The image's file: under a root, whole or with leading folders dropped; where none is there, the plain one."""
+    parts = path.split("/")
+    for root in roots:
+        for skipped in range(len(parts)):
+            candidate = root.joinpath(*parts[skipped:]) if skipped else root / path
+            if candidate.is_file():
+                return candidate
+    return roots[0] / path
+
+
+def write_rows(
+    output: Path, header: Sequence[str], names: Sequence[str], values: Floats
+) -> None:
+    """Write a CSV beside its final name and rename it; numbers in full, so that no two become one."""
+    beside = output.with_name(output.name + ".partial")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with beside.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(header)
+            writer.writerows([name] + [repr(float(value)) for value in row] for name, row in zip(names, values))  # noqa: B905
+        os.replace(str(beside), str(output))
+    except OSError as error:
+        raise Failure(f"{output} could not be written: {error}") from error
+
+
+def _scores(
+    members: Sequence[Member],
+    specification: dict[str, Any],
+    paths: Sequence[str],
+    files: Sequence[Path],
+    batch_size: int,
+    unreadable: dict[str, str],
+) -> Floats:
+    """Probabilities (M, views, C), nan where a view could not be read; those are noted in `unreadable`."""
+    scores = np.full((len(members), len(paths), len(specification["categories"])), np.nan)
+    sizes = sorted({member.size for member in members})
+    columns = [[m.entry["categories"].index(name) for name in specification["categories"]] for m in members]
+    for start in range(0, len(paths), batch_size):
+        rows, images = _read(range(start, min(start + batch_size, len(paths))), paths, files, sizes, unreadable)
+        for m, member in enumerate(members if rows else []):
+            scores[m, rows] = expit(member.logits(images[member.size]))[:, columns[m]]
+        _tell_progress(min(start + batch_size, len(paths)), len(paths))
+    return scores
+
+
+def _read(
+    rows: Sequence[int], paths: Sequence[str], files: Sequence[Path], sizes: Sequence[int], unreadable: dict[str, str]
+) -> tuple[list[int], dict[int, Images]]:
+    """The rows whose image could be read, and their images (B, 1, S, S) for every size that a member wants."""
+    found: list[int] = []
+    images: dict[int, list[Images]] = {size: [] for size in sizes}
+    for row in rows:
+        try:
+            read = [read_image(files[row], size) for size in sizes]
+        except (OSError, MemoryError) as error:
+            unreadable[paths[row]] = str(error)
+            continue
+        found.append(row)
+        for size, image in zip(sizes, read):  # noqa: B905 - strict is younger than 3.8
+            images[size].append(image[None])
+    return found, {size: np.stack(read) for size, read in images.items() if read}
+
+
+def _blend(
+    members: Sequence[Member],
+    specification: dict[str, Any],
+    paths: Sequence[str],
+    scores: Floats,
+) -> tuple[list[str], Floats]:
+    """Views to studies for each member, then members to one probability: studies and (studies, C)."""
+    studies = list(dict.fromkeys(study_of(path) for path in paths))
+    joined = np.stack([aggregate_views(paths, part)[1] for part in scores])
+    scales = [[member.entry["scale"][name] for name in specification["categories"]] for member in members]
+
+    def table(key: str) -> np.ndarray[Any, Any]:
+        return np.array([[scale[key] for scale in row] for row in scales])
+
+    weights = np.array([member.entry["weight"] for member in members])
+    return studies, blend(joined, weights, table("probability"), table("center"), table("spread"))
+
+
+def _tell_progress(done: int, total: int) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{done} of {total} views", end="\n" if done == total else "", file=sys.stderr)  # noqa: T201
+
+
+def _tell(message: str) -> None:
+    print(message, file=sys.stderr)  # noqa: T201 - a script's own output
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())
