@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import json
 import os
@@ -22,16 +23,20 @@ from cxr_cft.errors import CxrCftError, RunError, did_you_mean
 LIBRARIES = ("cxr-cft", "numpy", "pandas", "torch", "timm", "albumentations", "pillow", "onnx", "onnxruntime-gpu", "onnxruntime")
 
 
+UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO, errno.ENOTDIR}
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A path beside `path` to write to; it takes `path`'s place when the block ends well, and goes when it does not.
 
-    Works for a file and for a folder (a folder replaces an earlier one). Parent folders are made.
+    Works for a file and for a folder (a folder replaces an earlier one). Parent folders are made. Raises CxrCftError
+    where the disk is full or does not let itself be written to.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    _remove(beside)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove(beside)
         yield beside
         if beside.is_dir():
             _remove(path)
@@ -39,7 +44,9 @@ def replacing(path: Path) -> Iterator[Path]:
             _flush(beside)
         beside.replace(path)
     except OSError as error:
-        raise CxrCftError(f"{path} could not be written: {error.strerror or error}") from error
+        if error.errno not in UNWRITABLE:
+            raise
+        raise CxrCftError(f"{path} could not be written: {error.strerror}") from error
     finally:
         _remove(beside)
 

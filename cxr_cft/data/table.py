@@ -17,6 +17,8 @@ from cxr_cft.errors import DataError, did_you_mean, first_few
 
 SPLITS = ("train", "valid", "test")
 
+PROBED = 20  # paths that are looked for, to tell where the images lie; one or two may well be missing
+
 
 @dataclass(frozen=True, eq=False)
 class Table:
@@ -110,7 +112,7 @@ def read_table(
     if labelled:
         for column, category in enumerate(categories):
             labels[:, column] = parse_labels(frame, category, source)
-    images, skipped = _locate(paths[0], root, image_root)
+    images, skipped = _locate(paths, root, image_root)
     return Table(source, paths, views, tuple(categories), labels, images, skipped)
 
 
@@ -146,16 +148,17 @@ def data_folder(root: Path) -> Path:
     return root.resolve()
 
 
-def _locate(path: str, root: Path, image_root: Path | None) -> tuple[Path, int]:
-    """The folder and the number of leading parts to drop with which the first path is found, and so all of them."""
+def _locate(paths: Sequence[str], root: Path, image_root: Path | None) -> tuple[Path, int]:
+    """The folder and the number of leading parts to drop with which most of the first paths are found."""
     root = root.resolve()
-    under_name = path.split("/")[0] == root.name
+    named = paths[0].split("/")[0] == root.name
     bases = ([(image_root, 0), (image_root, 1)] if image_root else []) + [
-        (root, 1 if under_name else 0),
-        (root, 0 if under_name else 1),  # a data folder under another name than its CSV gives it
+        (root, 1 if named else 0),
+        (root, 0 if named else 1),  # a data folder under another name than its CSV gives it
         (root.parent, 0),
     ]
-    for base, skipped in bases:
-        if base.joinpath(*path.split("/")[skipped:]).is_file():
-            return base, skipped
-    return bases[0]
+
+    def found(base: tuple[Path, int]) -> int:
+        return sum(base[0].joinpath(*path.split("/")[base[1] :]).is_file() for path in paths[:PROBED])
+
+    return max(bases, key=found)  # the first of equals

@@ -1,15 +1,21 @@
-from .members import Member as Member
-from .members import gather as gather
-from .weights import search_weights as search_weights
-from .blend import blend as blend
+from .apply import blend_csvs as blend_csvs
+from .blend import blend_scores as blend_scores
 from .file import Ensemble as Ensemble
 from .file import read_ensemble as read_ensemble
+from .file import write_ensemble as write_ensemble
+from .members import Member as Member
+from .members import gather as gather
+from .search import search_ensemble as search_ensemble
+from .weights import search_weights as search_weights
 
 __all__ = [
     "Ensemble",
     "Member",
-    "blend",
+    "blend_csvs",
+    "blend_scores",
     "gather",
     "read_ensemble",
+    "search_ensemble",
     "search_weights",
+    "write_ensemble",
 ]

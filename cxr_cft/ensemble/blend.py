@@ -38,7 +38,7 @@ def standardise(scores: Array, probability: Array, center: Array, spread: Array)
     return np.asarray((x - center[:, None, :]) / spread[:, None, :])
 
 
-def blend(scores: Array, weights: Array, probability: Array, center: Array, spread: Array) -> Array:
+def blend_scores(scores: Array, weights: Array, probability: Array, center: Array, spread: Array) -> Array:
     """The ensemble's probabilities (S, C) of members' scores (M, S, C) under weights (M,), which sum to 1.
 
     The weighted mean of standardised scores goes back through the average member's logit scale, so that it reads as a

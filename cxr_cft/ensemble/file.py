@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cxr_cft.artifacts import read_json, write_json
-from cxr_cft.ensemble.blend import blend
+from cxr_cft.ensemble.blend import blend_scores
 from cxr_cft.errors import PredictionsError
 
 Floats = NDArray[np.float64]
@@ -72,6 +72,14 @@ class Ensemble(_Entry):
                 raise ValueError(f"member {member.name} has not a scale for each category")
         return self
 
+    def using(self, which: Literal["chosen", "equal", "ga"]) -> Ensemble:
+        """The same members under another of the file's weights."""
+        if which == "chosen":
+            return self
+        weights = (self.equal if which == "equal" else self.ga).weights
+        members = tuple(member.model_copy(update={"weight": weights[member.name]}) for member in self.members)
+        return self.model_copy(update={"members": members, "chosen": which})
+
     def scales(self) -> tuple[NDArray[np.bool_], Floats, Floats]:
         """probability, center and spread (M, C) of all members."""
         rows = [[member.scale[category] for category in self.categories] for member in self.members]
@@ -83,7 +91,7 @@ class Ensemble(_Entry):
 
     def blend(self, scores: Floats) -> Floats:
         """The probabilities (S, C) of members' scores (M, S, C), members and categories in this file's order."""
-        return blend(scores, np.array([member.weight for member in self.members]), *self.scales())
+        return blend_scores(scores, np.array([member.weight for member in self.members]), *self.scales())
 
 
 def write_ensemble(path: Path, ensemble: Ensemble) -> None:

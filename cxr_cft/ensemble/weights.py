@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cxr_cft.data.labels import COMPETITION
 from cxr_cft.data.table import patient_of
-from cxr_cft.ensemble.blend import blend, logit, standardise
+from cxr_cft.ensemble.blend import blend_scores, logit, standardise
 from cxr_cft.ensemble.file import Ensemble, Estimate, MemberEntry, Scale
 from cxr_cft.ensemble.members import Member
 from cxr_cft.errors import PredictionsError
@@ -61,7 +61,7 @@ def search_weights(
         weights = problem.search(kept, np.random.default_rng([seed, 2, fold]))
         scale = _scales(scores[:, kept])
         for name, candidate in (("equal", equal), ("ga", weights)):
-            unseen[name][held_out] = blend(scores[:, held_out], candidate, *scale)
+            unseen[name][held_out] = blend_scores(scores[:, held_out], candidate, *scale)
 
     both = np.stack([unseen["equal"], unseen["ga"]])[:, :, scored]
     judged = bootstrap_auroc(labels[:, scored], both, patients, rng=np.random.default_rng([seed, 3]))
@@ -71,7 +71,7 @@ def search_weights(
     difference = float(out_of_fold[1] - out_of_fold[0])
     chosen = found if difference > 0 else equal
     scale = _scales(scores)
-    prior = blend(scores, chosen, *scale).mean(axis=0)
+    prior = blend_scores(scores, chosen, *scale).mean(axis=0)
 
     def estimate(weights: Floats, unseen_score: float) -> Estimate:
         named = {member.name: float(weight) for member, weight in zip(members, weights, strict=True)}

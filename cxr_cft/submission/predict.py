@@ -22,7 +22,7 @@ import onnxruntime
 
 from cxr_cft.data.images import preprocessing, read_image
 from cxr_cft.data.studies import aggregate_views, study_of
-from cxr_cft.ensemble.blend import blend, expit
+from cxr_cft.ensemble.blend import blend_scores, expit
 
 if TYPE_CHECKING:
     Images = np.ndarray[Any, np.dtype[np.uint8]]
@@ -220,7 +220,7 @@ def _blend(
         return np.array([[scale[key] for scale in row] for row in scales])
 
     weights = np.array([member.entry["weight"] for member in members])
-    return studies, blend(joined, weights, table("probability"), table("center"), table("spread"))
+    return studies, blend_scores(joined, weights, table("probability"), table("center"), table("spread"))
 
 
 def _tell_progress(done: int, total: int) -> None:

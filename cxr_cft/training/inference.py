@@ -9,10 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cxr_cft.artifacts import Run
 from cxr_cft.data.loader import OrderedBatches, Views, loader, read_batches
 from cxr_cft.data.table import Table
 from cxr_cft.progress import SILENT, Progress
 from cxr_cft.settings import Recipe
+from cxr_cft.training.model import load_model
 
 
 def default_device() -> torch.device:
@@ -41,3 +43,11 @@ def over_table(
         for images, _ in progress.track(reading, description, len(batches), "batches"):
             parts.append(function(images.to(device, non_blocking=True)).float().cpu().numpy())
     return np.concatenate(parts)
+
+
+def predict_logits(run: Run, table: Table, progress: Progress = SILENT) -> NDArray[np.float32]:
+    """A run's logits (N, C) of a table's views, by the heads that CFT tuned where it has."""
+    device = default_device()
+    model = load_model(run, tuned=run.tuned() is not None).to(device)
+    recipe = Recipe.model_validate(run.info["recipe"])
+    return over_table(model, table, recipe, device, f"predicting with {run.name}", progress)

@@ -24,7 +24,7 @@ from cxr_cft.training.inference import default_device, over_table
 from cxr_cft.training.model import Classifier, build_model, save_tensors
 
 
-def train(
+def train_run(
     recipe: Recipe, name: str, root: Path, weights: Path, *, resume: bool = False, progress: Progress = SILENT
 ) -> Run:
     """Train one backbone on a data folder and write `weights/name`, complete or to be resumed.

@@ -1,0 +1,103 @@
+"""What the terminal sees: results on stdout, progress and remarks on stderr, bars there or lines in a file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+from rich.text import Text
+
+T = TypeVar("T")
+
+PAGE = 120  # columns of a table that goes to a file
+EVERY = 15.0  # seconds between two lines about the same work, where stderr is a file
+
+
+def stdout() -> Console:
+    """Where results go; made anew, so that it follows a redirected sys.stdout."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=PAGE)
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table; columns whose name begins with `>` are aligned to the right."""
+    drawn = Table(title=title, title_justify="left", title_style="bold")
+    for column in columns:
+        drawn.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
+    for row in rows:
+        drawn.add_row(*(str(cell) for cell in row))
+    stdout().print(drawn)
+
+
+def say(message: str) -> None:
+    """Print a line of the result."""
+    stdout().print(message, soft_wrap=True, markup=False)
+
+
+class TerminalProgress:
+    """Progress as bars on a terminal, and as a line now and then where stderr is a file."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, highlight=False)
+        self._bars: Bars | None = None
+
+    def note(self, message: str) -> None:
+        """Say one line that stays."""
+        self.console.print(message, soft_wrap=True, markup=False)
+
+    def track(self, items: Iterable[T], description: str, total: int, unit: str = "steps") -> Iterator[T]:
+        """Hand on `items`, showing how many of `total` are done, the rate and the time that remains."""
+        if self.console.is_terminal:
+            return self._draw(items, description, total, unit)
+        return self._write(items, description, total, unit)
+
+    def _draw(self, items: Iterable[T], description: str, total: int, unit: str) -> Iterator[T]:
+        outer = self._bars
+        bars = self._bars = outer or Bars(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            _Rate(),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+        )
+        if outer is None:
+            bars.start()
+        task = bars.add_task(description, total=total, unit=unit)
+        try:
+            for item in items:
+                yield item
+                bars.advance(task)
+        finally:
+            bars.remove_task(task)
+            if outer is None:
+                bars.stop()
+                self._bars = None
+
+    def _write(self, items: Iterable[T], description: str, total: int, unit: str) -> Iterator[T]:
+        begin = told = time.monotonic()
+        for done, item in enumerate(items, 1):
+            yield item
+            now = time.monotonic()
+            last = done == total
+            if now - told > EVERY or (last and now - begin > 1):
+                rate = done / max(now - begin, 1e-9)
+                left = timedelta(seconds=round((total - done) / rate))
+                end = f"in {timedelta(seconds=round(now - begin))}" if last else f"{left} left"
+                self.note(f"{description.strip()}: {done}/{total} {unit}, {rate:.1f}/s, {end}")
+                told = now
+
+
+class _Rate(ProgressColumn):
+    """Steps a second."""
+
+    def render(self, task: Task) -> Text:
+        """The rate, once there is one."""
+        return Text(f"{task.speed:.1f} {task.fields['unit']}/s" if task.speed else "", style="progress.data.speed")

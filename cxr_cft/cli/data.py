@@ -1,0 +1,73 @@
+"""`cxr-cft data`: made radiographs, and a look at a data folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cxr_cft.cli import console
+
+if TYPE_CHECKING:
+    from cxr_cft.data.inspect import Inspection
+
+app = typer.Typer(help="Make a data set to try things on, or look into one.", no_args_is_help=True)
+
+
+@app.command("phantoms")
+def phantoms(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make; must not exist or be empty.")],
+    patients: Annotated[int, typer.Option(help="Patients over all splits.")] = 2000,
+    size: Annotated[int, typer.Option(help="Short side of a radiograph, in pixels.")] = 160,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same files.")] = 0,
+) -> None:
+    """Make radiographs in CheXpert's layout: drawn chests with 14 findings, most training labels hidden."""
+    from cxr_cft.data.phantoms import write_phantoms
+
+    write_phantoms(out, patients=patients, size=size, seed=seed, progress=console.TerminalProgress())
+    console.say(f"made {patients} patients in {out}; look at them with: cxr-cft data inspect {out}")
+
+
+@app.command("inspect")
+def inspect(
+    root: Annotated[Path, typer.Argument(metavar="ROOT", help="Data folder with train.csv and valid.csv.")],
+) -> None:
+    """Count labels per category and state; find patients in two splits, and missing or unreadable images."""
+    from cxr_cft.data.inspect import inspect_folder
+
+    found = inspect_folder(root, console.TerminalProgress())
+    _print_sizes(found)
+    for split, facts in found.splits.items():
+        rows = [(category, *states) for category, states in facts.states.items()]
+        console.table(f"{split}: labels", ["category", ">positive", ">negative", ">uncertain", ">blank"], rows)
+    _print_faults(found)
+
+
+def _print_sizes(found: Inspection) -> None:
+    rows = [
+        (split, facts.rows, facts.studies, facts.patients, ", ".join(f"{n} {view}" for view, n in facts.views.items()))
+        for split, facts in found.splits.items()
+    ]
+    console.table(str(found.root), ["split", ">views", ">studies", ">patients", "kinds of view"], rows)
+
+
+def _print_faults(found: Inspection) -> None:
+    from cxr_cft.errors import first_few
+
+    faults = []
+    for (first, second), patients in found.shared.items():
+        faults.append(f"{len(patients)} patients are in both {first} and {second}: {first_few(patients)}")
+    for split, facts in found.splits.items():
+        if facts.missing:
+            faults.append(f"{split}: {len(facts.missing)} images are missing: {first_few(facts.missing)}")
+        if facts.unreadable:
+            reasons = [f"{path} ({reason})" for path, reason in facts.unreadable.items()]
+            faults.append(f"{split}: {len(reasons)} images are unreadable: {first_few(reasons)}")
+        unlabelled = [category for category, (positive, negative, *_) in facts.states.items() if not positive + negative]
+        if unlabelled:
+            faults.append(f"{split}: no known label at all in {', '.join(unlabelled)}")
+    for fault in faults:
+        console.say(f"! {fault}")
+    if not faults:
+        console.say("every image is readable, no patient is in two splits, every category has known labels")

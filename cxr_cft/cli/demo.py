@@ -1,0 +1,108 @@
+"""`cxr-cft demo`: the whole way on phantoms, by the very commands that a user would type."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cxr_cft.cli import console
+from cxr_cft.errors import CxrCftError
+
+if TYPE_CHECKING:
+    from cxr_cft.evaluation.score import Score
+
+RECIPES = ("demo_densenet", "demo_convnext", "demo_efficientnetv2")
+MARK = ".made-by-cxr-cft-demo"  # what says that a folder may be replaced: the demo made it
+
+
+def demo(
+    patients: Annotated[int, typer.Option(help="Phantom patients; fewer are quicker and prove less.")] = 2000,
+    epochs: Annotated[int | None, typer.Option(help="Epochs of each backbone.", show_default="the recipes'")] = None,
+    seed: Annotated[int, typer.Option(help="Of phantoms, training and searches.")] = 0,
+    weights: Annotated[Path, typer.Option(metavar="DIR", help="Where data and runs go.")] = Path("weights/demo"),
+    submissions: Annotated[Path, typer.Option(metavar="DIR", help="Where the bundle goes.")] = Path("submissions"),
+) -> None:
+    """Do it all on made radiographs: data, three backbones, CFT, ensemble, bundle, offline prediction, score."""
+    begin = time.monotonic()
+    _clear(weights)
+    data, found = weights / "phantoms", weights / "ensemble.json"
+    overrides = [] if epochs is None else ["--set", f"training.epochs={epochs}"]
+    _step("data", "phantoms", data, "--patients", patients, "--seed", seed)
+    _step("data", "inspect", data)
+    _step("train", *RECIPES, "--data", data, "--weights", weights, *overrides, *_seed(seed))
+    _step("cft", "--weights", weights)
+    _step("ensemble", "--weights", weights, "--seed", seed)
+    _step("package-submission", "--weights", weights, "--name", "demo", "--out", submissions)
+    bundle, output = submissions / "demo", weights / "server-output.csv"
+    _step("verify-submission", bundle, "--csv", data / "test.csv", "--out", output)
+    blends = {use: weights / f"test-{use}.csv" for use in ("equal", "ga")}
+    members = [f"{recipe}={weights / recipe / 'predictions' / 'test.cft.csv'}" for recipe in RECIPES]
+    for use, path in blends.items():
+        given = [part for member in members for part in ("--predictions", member)]
+        _step("blend", found, *given, "--use", use, "--out", path)
+    _step("score", output, data / "test.csv")
+    _print_table(weights, data / "test.csv", blends, output)
+    for what, path in (
+        ("data", data),
+        ("runs", weights),
+        ("ensemble", found),
+        ("bundle", f"{bundle}/ and {bundle}.zip"),
+        ("the server's output", output),
+    ):
+        console.say(f"{what}: {path}")
+    console.say(f"done in {time.monotonic() - begin:.0f} s")
+
+
+def _clear(folder: Path) -> None:
+    if folder.exists() and any(folder.iterdir()):
+        if not (folder / MARK).exists():
+            raise CxrCftError(f"{folder} is not empty and was not made by the demo; give another folder by --weights")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARK).touch()
+
+
+def _step(*words: object) -> None:
+    """Show a command and run it, as if it had been typed."""
+    from cxr_cft.cli.main import app
+
+    typed = [str(word) for word in words]
+    console.stdout().rule(f"cxr-cft {shlex.join(typed)}", align="left", style="dim")
+    app(args=typed, standalone_mode=False)
+
+
+def _seed(seed: int) -> list[str]:
+    """Recipes bring seeds of their own, different ones; another demo seed moves them all to itself."""
+    return ["--set", f"seed={seed}"] if seed else []
+
+
+def _print_table(weights: Path, labels: Path, blends: dict[str, Path], output: Path) -> None:
+    from cxr_cft.evaluation.score import read_labels, score_file
+
+    truth = read_labels(labels)
+    rows = []
+    for recipe in RECIPES:
+        folder = weights / recipe / "predictions"
+        before, after = (score_file(folder / name, truth) for name in ("test.csv", "test.cft.csv"))
+        rows.append((recipe, _cell(before), _cell(after), f"{after.mean_auroc - before.mean_auroc:+.4f}"))
+    for name, path in (("equal-weight ensemble", blends["equal"]), ("GA ensemble", blends["ga"])):
+        rows.append((name, "", _cell(score_file(path, truth)), ""))
+    rows.append(("bundle, as the server ran it", "", _cell(score_file(output, truth)), ""))
+    positives = ", ".join(f"{count} {name}" for name, count in score_file(output, truth).positives.items())
+    console.table(
+        f"mean AUROC of the five competition categories on {len(truth.studies)} held-out studies (95 % interval)",
+        ["", ">before CFT", ">after CFT", ">gain"],
+        rows,
+    )
+    console.say(f"positives among the {len(truth.studies)}: {positives}")
+    console.say("none of these studies chose an epoch, a head or a weight")
+
+
+def _cell(found: Score) -> str:
+    low, high = found.mean_interval
+    return f"{found.mean_auroc:.4f} ({low:.3f} to {high:.3f})"

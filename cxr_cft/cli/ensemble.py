@@ -1,0 +1,82 @@
+"""`cxr-cft ensemble` and `blend`: find weights over members, and apply them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from cxr_cft.cli import console
+from cxr_cft.cli.options import DEFAULT_ENSEMBLE, DEFAULT_WEIGHTS, Runs, Weights
+
+if TYPE_CHECKING:
+    from cxr_cft.ensemble.file import Ensemble
+
+
+def ensemble(
+    runs: Runs = None,
+    predictions: Annotated[
+        list[Path] | None,
+        typer.Option("--predictions", metavar="CSV", help="Validation predictions of another tool; repeatable."),
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(metavar="CSV", help="Validation labels.", show_default="valid.csv of the runs' data")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="Where the weights go.", show_default="DIR/ensemble.json")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The same seed finds the same weights.")] = 0,
+    weights: Weights = DEFAULT_WEIGHTS,
+) -> None:
+    """Search ensemble weights on the validation studies, and say out of fold whether they beat equal weights."""
+    from cxr_cft.ensemble.file import write_ensemble
+    from cxr_cft.ensemble.search import search_ensemble
+
+    found = search_ensemble(runs or (), weights, predictions or (), labels, seed=seed, progress=console.TerminalProgress())
+    path = out or weights / DEFAULT_ENSEMBLE
+    write_ensemble(path, found)
+    _print(found)
+    console.say(f"wrote {path}")
+
+
+def blend(
+    file: Annotated[Path, typer.Argument(metavar="FILE.json", help="What `cxr-cft ensemble` wrote.")],
+    predictions: Annotated[
+        list[str],
+        typer.Option(
+            "--predictions",
+            metavar="[NAME=]CSV",
+            help="A member's predictions of other studies; the CSV's stem or NAME is the member's. One for each member.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(metavar="CSV", help="Where the blended probabilities go.")],
+    use: Annotated[
+        Literal["chosen", "equal", "ga"], typer.Option("--use", help="Which of the file's weights.")
+    ] = "chosen",
+) -> None:
+    """Apply found weights to other rows of the same members."""
+    from cxr_cft.ensemble.apply import blend_csvs
+    from cxr_cft.ensemble.file import read_ensemble
+
+    studies = blend_csvs(read_ensemble(file).using(use), predictions, out)
+    console.say(f"{out}: {studies} rows")
+
+
+def _print(found: Ensemble) -> None:
+    rows = [
+        (name, f"{estimate.fitted:.4f}", f"{estimate.out_of_fold:.4f}", *(f"{w:.3f}" for w in estimate.weights.values()))
+        for name, estimate in (("equal weights", found.equal), ("genetic algorithm", found.ga))
+    ]
+    columns = ["weights", ">fitted", ">out of fold", *(f">{member.name}" for member in found.members)]
+    console.table(f"mean AUROC of {', '.join(found.scored)} on {found.studies} validation studies", columns, rows)
+    if len(found.members) == 1:
+        console.say("one member only: there is nothing to weigh")
+        return
+    interval = (
+        "too few positives for an interval"
+        if found.interval is None
+        else f"95 % interval {found.interval[0]:+.4f} to {found.interval[1]:+.4f}"
+    )
+    winner = "the genetic algorithm wins" if found.chosen == "ga" else "equal weights win"
+    console.say(f"out of fold {winner}: {found.difference:+.4f} from equal weights to the genetic algorithm's ({interval})")

@@ -1,0 +1,34 @@
+"""`cxr-cft predict`: one run's probabilities for a CSV of views."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from cxr_cft.cli import console
+from cxr_cft.cli.options import DEFAULT_WEIGHTS, Weights
+
+
+def predict(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run, by folder or by name under --weights.")],
+    csv: Annotated[Path, typer.Option("--csv", metavar="CSV", help="A CSV with the column Path.")],
+    out: Annotated[Path, typer.Option("--out", metavar="CSV", help="Where the probabilities go.")],
+    level: Annotated[Literal["study", "image"], typer.Option(help="A row a study, or a row a view.")] = "study",
+    image_root: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder that the paths continue.", show_default="the CSV's")
+    ] = None,
+    weights: Weights = DEFAULT_WEIGHTS,
+) -> None:
+    """Predict a CSV with a run; with the heads that CFT tuned, where it has."""
+    from cxr_cft.artifacts import find_runs
+    from cxr_cft.data.predictions import write_logits
+    from cxr_cft.data.table import check_images, read_table
+    from cxr_cft.training.inference import predict_logits
+
+    (found,) = find_runs([run], weights)
+    table = read_table(csv, csv.resolve().parent, found.categories, labelled=False, image_root=image_root)
+    check_images(table)
+    write_logits(out, table, predict_logits(found, table, console.TerminalProgress()), level)
+    console.say(f"{out}: {len(set(table.studies)) if level == 'study' else len(table)} rows")

@@ -1,0 +1,58 @@
+"""`cxr-cft package-submission` and `verify-submission`: the bundle and its rehearsal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cxr_cft.cli import console
+from cxr_cft.cli.options import DEFAULT_ENSEMBLE, DEFAULT_WEIGHTS, Weights
+
+
+def package_submission(
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FILE.json]", help="What `cxr-cft ensemble` wrote.", show_default="DIR/ensemble.json"),
+    ] = None,
+    name: Annotated[str, typer.Option(help="The bundle's name.")] = "submission",
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the bundle goes.")] = Path("submissions"),
+    weights: Weights = DEFAULT_WEIGHTS,
+) -> None:
+    """Pack an ensemble's runs into a folder and a zip that predict offline: python predict.py INPUT.csv OUTPUT.csv"""
+    from cxr_cft.ensemble.file import read_ensemble
+    from cxr_cft.submission.bundle import package
+
+    bundle = package(read_ensemble(file or weights / DEFAULT_ENSEMBLE), name, out, console.TerminalProgress())
+    for member, worst in bundle.parity.items():
+        console.say(f"{member}: ONNX within {worst:.1e} of torch's probabilities")
+    console.say(f"wrote {bundle.folder}/ and {bundle.archive}")
+
+
+def verify_submission(
+    bundle: Annotated[Path, typer.Argument(metavar="submissions/NAME", help="A packaged submission.")],
+    csv: Annotated[
+        Path | None, typer.Option(metavar="CSV", help="Views to predict.", show_default="the --labels CSV")
+    ] = None,
+    labels: Annotated[Path | None, typer.Option(metavar="CSV", help="Labels to score the output with.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="CSV", help="Where the output goes.", show_default="beside the bundle")
+    ] = None,
+) -> None:
+    """Run a bundle as the competition's server does: read-only copy, no network, checked output."""
+    from cxr_cft.cli.score import print_score
+    from cxr_cft.evaluation.score import score_file
+    from cxr_cft.submission.verify import rehearse
+
+    source = csv or labels
+    if source is None:
+        raise typer.BadParameter("give views to predict, by --csv or --labels", param_hint="--csv")
+    output = out or bundle.parent / f"{bundle.name}-{source.stem}.csv"
+    rehearsal = rehearse(bundle, source, output, image_root=source.resolve().parent.parent)
+    for line in rehearsal.told.splitlines():
+        console.say(f"predict.py: {line}")
+    network = "without a network" if rehearsal.offline else "the network could not be cut on this system"
+    console.say(f"PASS: {rehearsal.studies} studies in {rehearsal.seconds:.1f} s, {network}; {output}")
+    if labels is not None:
+        print_score(score_file(output, labels), output.name)
