@@ -1,4 +1,4 @@
-"""Chest X-ray competitions from labels to an offline submission: backbones, Category-wise Fine-Tuning, ensembles, bundles."""
+"""Chest X-ray competitions: backbones, Category-wise Fine-Tuning, ensembles, and a bundle that predicts offline."""
 
 from importlib.metadata import version
 

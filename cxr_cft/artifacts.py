@@ -1,4 +1,4 @@
-"""What stages leave on disk for each other: atomic writes, fingerprints, and run folders that are complete or refused."""
+"""What stages leave on disk for each other: atomic writes, fingerprints, and run folders, complete or refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,18 @@ from numpy.typing import NDArray
 
 from cxr_cft.errors import CxrCftError, RunError, did_you_mean
 
-LIBRARIES = ("cxr-cft", "numpy", "pandas", "torch", "timm", "albumentations", "pillow", "onnx", "onnxruntime-gpu", "onnxruntime")
+LIBRARIES = (
+    "cxr-cft",
+    "numpy",
+    "pandas",
+    "torch",
+    "timm",
+    "albumentations",
+    "pillow",
+    "onnx",
+    "onnxruntime-gpu",
+    "onnxruntime",
+)
 
 
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO, errno.ENOTDIR}
@@ -192,7 +203,9 @@ def find_runs(names: Sequence[str], weights: Path) -> list[Run]:
         return [open_run(Path(name) if Path(name).is_dir() else weights / name) for name in names]
     runs = complete_runs(weights)
     if not runs:
-        raise RunError(f"no complete run under {weights}; train one first, e.g. `cxr-cft train densenet121 --data ROOT`")
+        raise RunError(
+            f"no complete run under {weights}; train one first, e.g. `cxr-cft train densenet121 --data ROOT`"
+        )
     return [open_run(run.path) for run in runs]
 
 

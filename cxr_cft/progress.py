@@ -23,11 +23,12 @@ class Progress(Protocol):
 class Silent:
     """Progress that nobody watches."""
 
-    def track(self, items: Iterable[T], description: str, total: int, unit: str = "steps") -> Iterator[T]:
+    def track(self, items: Iterable[T], description: str, total: int, unit: str = "steps") -> Iterator[T]:  # noqa: ARG002
+        """Hand on `items`."""
         yield from items
 
     def note(self, message: str) -> None:
-        pass
+        """Say nothing."""
 
 
 SILENT = Silent()

@@ -51,7 +51,7 @@ class LabelSettings(Section):
     uncertain: UncertainPolicy | dict[str, UncertainPolicy] = Field(
         # U-Ones for Atelectasis and Edema, where the CheXpert paper measured it best among the five (Irvin et al. 2019,
         # Table 3); left out elsewhere. "default" serves every category that is not named.
-        default_factory=lambda: {"default": "ignore", "Atelectasis": "one", "Edema": "one"}
+        default={"default": "ignore", "Atelectasis": "one", "Edema": "one"}
     )
 
 
@@ -74,7 +74,9 @@ class TrainingSettings(Section):
     weight_decay: float = Field(1e-2, ge=0, description="of AdamW; biases and norms are spared")
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the learning rate rises")
     clip_norm: float = Field(1.0, gt=0, description="largest norm of the gradient")
-    precision: Literal["auto", "no", "bf16", "fp16"] = Field("auto", description="autocast; auto: bf16 on a GPU that has it")
+    precision: Literal["auto", "no", "bf16", "fp16"] = Field(
+        "auto", description="autocast; auto: bf16 on a GPU that has it"
+    )
     channels_last: bool = Field(True, description="memory layout of images; faster for convolutions")
     workers: int = Field(4, ge=0, description="processes that read and augment images")
 

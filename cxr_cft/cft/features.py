@@ -1,4 +1,4 @@
-"""A run's features, computed in one pass per split and kept: written once, read memory-mapped, never of other weights."""
+"""A run's features: one pass per split, kept on disk, read memory-mapped, never those of other weights."""
 
 from __future__ import annotations
 

@@ -51,7 +51,9 @@ LOSSES: dict[str, Loss] = {"bce": bce, "asl": asl}
 
 
 def solution_path(loss: Loss, problem: Standardised, labels: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Solutions (len(STRENGTHS), D + 1) in the problem's genes, each minimising
+    """Solve for every strength, strong to weak: (len(STRENGTHS), D + 1) in the problem's genes.
+
+    Each minimises
 
         mean loss(z·w + b, labels) + strength / 2 · ‖genes of w‖²
 
@@ -72,6 +74,6 @@ def solution_path(loss: Loss, problem: Standardised, labels: NDArray[np.float64]
             value.backward()  # type: ignore[no-untyped-call]
             return value
 
-        optimizer.step(objective)  # type: ignore[arg-type]
+        optimizer.step(objective)  # type: ignore[no-untyped-call]
         solutions.append(genes.detach().double().numpy().copy())
     return np.stack(solutions)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from cxr_cft.cft.genetic import search_head
 from cxr_cft.cft.gradient import LOSSES, solution_path
-from cxr_cft.cft.standard import Standardised, standardise
+from cxr_cft.cft.standard import standardise
 from cxr_cft.metrics import METRICS, Metric
 from cxr_cft.progress import SILENT, Progress
 

@@ -1,4 +1,4 @@
-"""One category's problem in units in which every feature weighs alike: what gradient and genetic search both move in."""
+"""One category's problem in units in which every feature weighs alike, for gradient and genetic search."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def standardise(features: NDArray[np.float32], weight: NDArray[np.float64], bias
     spread = features.std(axis=0, dtype=np.float64)
     # A feature that never varies cannot tell anyone apart: its weight is left as it is.
     constant = spread <= 1e-6 * np.abs(center).max(initial=1.0)
-    scaled = (features - center.astype(np.float32)) * np.where(constant, 0.0, 1.0 / np.where(constant, 1.0, spread)).astype(
-        np.float32
-    )
+    scaled = (features - center.astype(np.float32)) * np.where(
+        constant, 0.0, 1.0 / np.where(constant, 1.0, spread)
+    ).astype(np.float32)
     logits = (features @ weight.astype(np.float32) + np.float32(bias)).astype(np.float32)
     return Standardised(scaled, logits, center, np.where(constant, np.inf, spread), weight, bias)

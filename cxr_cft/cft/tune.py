@@ -52,9 +52,7 @@ def tune_run(
         names=run.categories,
         progress=progress,
     )
-    save_tensors(
-        run.heads_file, {"weight": torch.from_numpy(result.weight), "bias": torch.from_numpy(result.bias)}
-    )
+    save_tensors(run.heads_file, {"weight": torch.from_numpy(result.weight), "bias": torch.from_numpy(result.bias)})
     for split in splits:
         if split != "train":
             logits = features[split] @ result.weight.T + result.bias

@@ -64,7 +64,9 @@ def _print_faults(found: Inspection) -> None:
         if facts.unreadable:
             reasons = [f"{path} ({reason})" for path, reason in facts.unreadable.items()]
             faults.append(f"{split}: {len(reasons)} images are unreadable: {first_few(reasons)}")
-        unlabelled = [category for category, (positive, negative, *_) in facts.states.items() if not positive + negative]
+        unlabelled = [
+            category for category, (positive, negative, *_) in facts.states.items() if not positive + negative
+        ]
         if unlabelled:
             faults.append(f"{split}: no known label at all in {', '.join(unlabelled)}")
     for fault in faults:

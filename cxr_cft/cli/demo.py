@@ -47,14 +47,14 @@ def demo(
         _step("blend", found, *given, "--use", use, "--out", path)
     _step("score", output, data / "test.csv")
     _print_table(weights, data / "test.csv", blends, output)
-    for what, path in (
+    for what, where in (
         ("data", data),
         ("runs", weights),
         ("ensemble", found),
         ("bundle", f"{bundle}/ and {bundle}.zip"),
         ("the server's output", output),
     ):
-        console.say(f"{what}: {path}")
+        console.say(f"{what}: {where}")
     console.say(f"done in {time.monotonic() - begin:.0f} s")
 
 

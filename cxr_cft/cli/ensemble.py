@@ -33,7 +33,9 @@ def ensemble(
     from cxr_cft.ensemble.file import write_ensemble
     from cxr_cft.ensemble.search import search_ensemble
 
-    found = search_ensemble(runs or (), weights, predictions or (), labels, seed=seed, progress=console.TerminalProgress())
+    found = search_ensemble(
+        runs or (), weights, predictions or (), labels, seed=seed, progress=console.TerminalProgress()
+    )
     path = out or weights / DEFAULT_ENSEMBLE
     write_ensemble(path, found)
     _print(found)
@@ -47,7 +49,7 @@ def blend(
         typer.Option(
             "--predictions",
             metavar="[NAME=]CSV",
-            help="A member's predictions of other studies; the CSV's stem or NAME is the member's. One for each member.",
+            help="A member's predictions of other studies, one CSV a member; its stem or NAME is the member's.",
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="CSV", help="Where the blended probabilities go.")],
@@ -65,7 +67,12 @@ def blend(
 
 def _print(found: Ensemble) -> None:
     rows = [
-        (name, f"{estimate.fitted:.4f}", f"{estimate.out_of_fold:.4f}", *(f"{w:.3f}" for w in estimate.weights.values()))
+        (
+            name,
+            f"{estimate.fitted:.4f}",
+            f"{estimate.out_of_fold:.4f}",
+            *(f"{w:.3f}" for w in estimate.weights.values()),
+        )
         for name, estimate in (("equal weights", found.equal), ("genetic algorithm", found.ga))
     ]
     columns = ["weights", ">fitted", ">out of fold", *(f">{member.name}" for member in found.members)]
@@ -79,4 +86,6 @@ def _print(found: Ensemble) -> None:
         else f"95 % interval {found.interval[0]:+.4f} to {found.interval[1]:+.4f}"
     )
     winner = "the genetic algorithm wins" if found.chosen == "ga" else "equal weights win"
-    console.say(f"out of fold {winner}: {found.difference:+.4f} from equal weights to the genetic algorithm's ({interval})")
+    console.say(
+        f"out of fold {winner}: {found.difference:+.4f} from equal weights to the genetic algorithm's ({interval})"
+    )

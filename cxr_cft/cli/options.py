@@ -9,11 +9,14 @@ import typer
 
 Weights = Annotated[Path, typer.Option("--weights", metavar="DIR", help="Folder of the runs.")]
 Data = Annotated[
-    Path, typer.Option("--data", metavar="ROOT", help="Data folder: train.csv, valid.csv and, if there is one, test.csv.")
+    Path,
+    typer.Option("--data", metavar="ROOT", help="Data folder: train.csv, valid.csv and, if there is one, test.csv."),
 ]
 Runs = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[RUN]...", help="Runs, by folder or by name under --weights.", show_default="every complete run"),
+    typer.Argument(
+        metavar="[RUN]...", help="Runs, by folder or by name under --weights.", show_default="every complete run"
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 

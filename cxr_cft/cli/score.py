@@ -33,7 +33,7 @@ def score(
 
 def print_score(found: Score, title: str) -> None:
     """Print a score as a table."""
-    rows = [
+    rows: list[tuple[object, ...]] = [
         (
             category,
             found.positives[category],

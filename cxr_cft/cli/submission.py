@@ -20,7 +20,7 @@ def package_submission(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the bundle goes.")] = Path("submissions"),
     weights: Weights = DEFAULT_WEIGHTS,
 ) -> None:
-    """Pack an ensemble's runs into a folder and a zip that predict offline: python predict.py INPUT.csv OUTPUT.csv"""
+    """Pack an ensemble's runs into a folder and a zip whose predict.py turns INPUT.csv into OUTPUT.csv offline."""
     from cxr_cft.ensemble.file import read_ensemble
     from cxr_cft.submission.bundle import package
 

@@ -1,17 +1,17 @@
-from .table import Table as Table
-from .table import read_table as read_table
-from .splits import read_splits as read_splits
-from .splits import shared_patients as shared_patients
+from .images import read_image as read_image
+from .inspect import inspect_folder as inspect_folder
 from .labels import CATEGORIES as CATEGORIES
 from .labels import COMPETITION as COMPETITION
-from .labels import training_targets as training_targets
 from .labels import known_labels as known_labels
+from .labels import training_targets as training_targets
+from .phantoms import write_phantoms as write_phantoms
 from .predictions import Predictions as Predictions
 from .predictions import read_predictions as read_predictions
 from .predictions import write_predictions as write_predictions
-from .inspect import inspect_folder as inspect_folder
-from .phantoms import write_phantoms as write_phantoms
-from .images import read_image as read_image
+from .splits import read_splits as read_splits
+from .splits import shared_patients as shared_patients
+from .table import Table as Table
+from .table import read_table as read_table
 
 __all__ = [
     "CATEGORIES",

@@ -1,4 +1,4 @@
-"""From an image file to the model's square input: the one way, for training and for the bundle, which carries this file.
+"""From an image file to the model's square input: the one way, in training and in the bundle that carries this file.
 
 Only the standard library, numpy and Pillow: it must run where nothing else of the project is installed.
 """

@@ -17,8 +17,8 @@ from cxr_cft.errors import DataError
 from cxr_cft.settings import AugmentSettings
 
 
-class Views(Dataset[tuple[torch.Tensor, int]]):
-    """Images of a table, by row: ((1, S, S) uint8, row); augmented where `augment` is given.
+class Views(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Images of a table, by row: ((1, S, S) uint8, row number); augmented where `augment` is given.
 
     An index is (row, seed); the seed decides the augmentation, so that it does not depend on who reads the image.
     """
@@ -35,7 +35,7 @@ class Views(Dataset[tuple[torch.Tensor, int]]):
     def __len__(self) -> int:
         return len(self.table)
 
-    def __getitem__(self, index: tuple[int, int]) -> tuple[torch.Tensor, int]:
+    def __getitem__(self, index: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
         row, seed = index
         file = self.table.file(row)
         try:
@@ -44,7 +44,7 @@ class Views(Dataset[tuple[torch.Tensor, int]]):
             raise DataError(f"{self.table.source}: image {file} cannot be read: {error}") from error
         if self._augmentation is not None:
             image = self._augmentation(image, seed)
-        return torch.from_numpy(np.ascontiguousarray(image))[None], row
+        return torch.from_numpy(np.ascontiguousarray(image))[None], torch.tensor(row)
 
 
 class ShuffledBatches(Sampler[list[tuple[int, int]]]):

@@ -29,7 +29,7 @@ class Predictions:
     scores: NDArray[np.float64]
 
     def rows(self, studies: Sequence[str]) -> NDArray[np.float64]:
-        """The scores (len(studies), C) in the order of `studies`. Raises PredictionsError naming those that are missing."""
+        """The scores (len(studies), C) in the order of `studies`. Raises PredictionsError naming the missing."""
         position = {study: row for row, study in enumerate(self.studies)}
         missing = [study for study in studies if study not in position]
         if missing:
@@ -47,7 +47,9 @@ def write_predictions(
     write_csv(path, [key, *categories], rows)
 
 
-def write_logits(path: Path, table: Table, logits: NDArray[np.floating], level: Literal["study", "image"] = "study") -> None:
+def write_logits(
+    path: Path, table: Table, logits: NDArray[np.floating], level: Literal["study", "image"] = "study"
+) -> None:
     """Write the probabilities of a table's views (logits (N, C)), or of its studies, atomically.
 
     The sigmoid is taken in float64: in float32 it is 1 for every logit above 17, and ranks are lost.
@@ -87,5 +89,7 @@ def _column(frame: pd.DataFrame, category: str, source: Path) -> NDArray[np.floa
     wrong = ~np.isfinite(values)
     if wrong.any():
         row = int(wrong.argmax())
-        raise PredictionsError(f"{source}, line {row + 2}, {category}: '{frame[category].iloc[row]}' is no finite number")
+        raise PredictionsError(
+            f"{source}, line {row + 2}, {category}: '{frame[category].iloc[row]}' is no finite number"
+        )
     return values

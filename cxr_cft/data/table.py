@@ -50,7 +50,7 @@ class Table:
         return tuple(patient_of(study) for study in self.studies)
 
     def study_labels(self) -> tuple[list[str], NDArray[np.float64]]:
-        """The studies and their raw states (S, C): of views that disagree, positive before negative before uncertain."""
+        """The studies and their raw states (S, C); where views disagree, positive wins, then negative."""
         return aggregate_views(self.paths, self.labels)
 
     def file(self, row: int) -> Path:
@@ -77,7 +77,7 @@ def patient_of(study: str) -> str:
 
 
 def read_frame(source: Path) -> pd.DataFrame:
-    """Read a CSV as text, blank for blank. Raises DataError if it is missing, is no CSV, or a line of it is cut short."""
+    """Read a CSV as text, blank for blank. Raises DataError if it is missing, no CSV, or a line is cut short."""
     try:
         frame = pd.read_csv(source, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
     except FileNotFoundError:
@@ -86,7 +86,9 @@ def read_frame(source: Path) -> pd.DataFrame:
         raise DataError(f"{source} could not be read as CSV: {error}") from error
     short = frame.isna().any(axis=1).to_numpy()
     if short.any():
-        raise DataError(f"{source}, line {int(short.argmax()) + 2}: the line ends before its last column; is the file cut?")
+        raise DataError(
+            f"{source}, line {int(short.argmax()) + 2}: the line ends before its last column; is the file cut?"
+        )
     frame.columns = frame.columns.str.strip()
     return frame
 
@@ -121,12 +123,17 @@ def parse_labels(frame: pd.DataFrame, category: str, source: Path) -> NDArray[np
     if category not in frame.columns:
         raise DataError(f"{source} has no column {category}{did_you_mean(category, frame.columns)}")
     codes, texts = pd.factorize(frame[category].str.strip())
-    states = pd.to_numeric(pd.Series(texts, dtype=object).replace("", "nan"), errors="coerce").to_numpy(dtype=np.float64)
+    states = pd.to_numeric(pd.Series(texts, dtype=object).replace("", "nan"), errors="coerce").to_numpy(
+        dtype=np.float64
+    )
     for code, (text, state) in enumerate(zip(texts, states, strict=True)):
         if text and state not in (POSITIVE, NEGATIVE, UNCERTAIN):
             line = int((codes == code).argmax()) + 2
-            raise DataError(f"{source}, line {line}, {category}: '{text}' is no label; write 1, 0, -1 or leave it blank")
-    return states[codes]
+            raise DataError(
+                f"{source}, line {line}, {category}: '{text}' is no label; write 1, 0, -1 or leave it blank"
+            )
+    found: NDArray[np.float64] = states[codes]
+    return found
 
 
 def check_images(table: Table) -> None:
@@ -134,9 +141,8 @@ def check_images(table: Table) -> None:
     missing = [row for row in range(len(table)) if not table.file(row).is_file()]
     if missing:
         first = first_few(table.paths[row] for row in missing)
-        raise DataError(
-            f"{table.source}: {len(missing)} of {len(table)} images are missing: {first} (looked for {table.file(missing[0])})"
-        )
+        where = f"(looked for {table.file(missing[0])})"
+        raise DataError(f"{table.source}: {len(missing)} of {len(table)} images are missing: {first} {where}")
 
 
 def data_folder(root: Path) -> Path:

@@ -35,7 +35,9 @@ def blend_csvs(ensemble: Ensemble, csvs: Sequence[str], out: Path) -> int:
     for each in read[1:]:
         added = set(each.studies) - set(studies)
         if added:
-            raise PredictionsError(f"{each.source} has {len(added)} studies that {read[0].source} lacks: {first_few(sorted(added))}")
+            raise PredictionsError(
+                f"{each.source} has {len(added)} studies that {read[0].source} lacks: {first_few(sorted(added))}"
+            )
     scores = np.stack([each.rows(studies) for each in read])
     write_predictions(out, studies, ensemble.categories, ensemble.blend(scores))
     return len(studies)

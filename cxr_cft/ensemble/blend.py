@@ -11,6 +11,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[np.float64]]
+    Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
 EDGE = 1e-15
 """Probabilities are kept this far from 0 and 1, so that their logits stay finite; float64 resolves no less at 1."""
@@ -28,7 +29,7 @@ def expit(logits: Array) -> Array:
     return np.asarray(np.where(logits >= 0, 1.0, smaller) / (1.0 + smaller))
 
 
-def standardise(scores: Array, probability: Array, center: Array, spread: Array) -> Array:
+def standardise(scores: Array, probability: Flags, center: Array, spread: Array) -> Array:
     """Bring members' scores (M, S, C) to one scale: (x − center) / spread, x the logit where scores are probabilities.
 
     `probability` is (M, C) of booleans, `center` and `spread` are (M, C), measured on the studies that the weights were
@@ -38,7 +39,7 @@ def standardise(scores: Array, probability: Array, center: Array, spread: Array)
     return np.asarray((x - center[:, None, :]) / spread[:, None, :])
 
 
-def blend_scores(scores: Array, weights: Array, probability: Array, center: Array, spread: Array) -> Array:
+def blend_scores(scores: Array, weights: Array, probability: Flags, center: Array, spread: Array) -> Array:
     """The ensemble's probabilities (S, C) of members' scores (M, S, C) under weights (M,), which sum to 1.
 
     The weighted mean of standardised scores goes back through the average member's logit scale, so that it reads as a

@@ -51,5 +51,7 @@ def gather(runs: Sequence[Run], csvs: Sequence[Path], categories: Sequence[str],
         members.append(Member(csv.stem, "csv", csv, False, fingerprint(csv), read_predictions(csv, categories)))
     doubled = [name for name, count in Counter(member.name for member in members).items() if count > 1]
     if doubled:
-        raise PredictionsError(f"two members have the name {first_few(doubled)}; a run's folder and a CSV's stem name them")
+        raise PredictionsError(
+            f"two members have the name {first_few(doubled)}; a run's folder and a CSV's stem name them"
+        )
     return members

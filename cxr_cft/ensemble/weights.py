@@ -14,7 +14,7 @@ from cxr_cft.ensemble.blend import blend_scores, logit, standardise
 from cxr_cft.ensemble.file import Ensemble, Estimate, MemberEntry, Scale
 from cxr_cft.ensemble.members import Member
 from cxr_cft.errors import PredictionsError
-from cxr_cft.metrics import auroc, bootstrap_auroc, per_category, percentile_interval
+from cxr_cft.metrics import auroc, bootstrap_auroc, percentile_interval
 from cxr_cft.progress import SILENT, Progress
 from cxr_cft.search import maximise
 
@@ -84,7 +84,8 @@ def search_weights(
         scored=tuple(categories[c] for c in scored),
         studies=len(studies),
         members=tuple(
-            _entry(member, float(chosen[m]), [part[m] for part in scale], categories) for m, member in enumerate(members)
+            _entry(member, float(chosen[m]), [part[m] for part in scale], categories)
+            for m, member in enumerate(members)
         ),
         chosen="ga" if difference > 0 else "equal",
         equal=estimate(equal, float(out_of_fold[0])),
@@ -143,9 +144,11 @@ def _onto_simplex(population: Floats) -> Floats:
 
 
 def _scales(scores: Floats) -> tuple[NDArray[np.bool_], Floats, Floats]:
-    """Per member and category of scores (M, S, C): are they probabilities, and the mean and deviation of the scores
-    (of their logits where they are)."""
-    probability = ((scores >= 0) & (scores <= 1)).all(axis=1)
+    """What brings scores (M, S, C) to one scale, each (M, C): are they probabilities, and their mean and deviation.
+
+    Mean and deviation are of the logits where they are probabilities.
+    """
+    probability = np.asarray(((scores >= 0) & (scores <= 1)).all(axis=1))
     x = np.where(probability[:, None, :], logit(scores), scores)
     center, spread = x.mean(axis=1), x.std(axis=1)
     return probability, center, np.where(spread > FLAT, spread, 1.0)
@@ -166,7 +169,9 @@ def _folds(patients: NDArray[np.str_], rng: np.random.Generator) -> Iterator[NDA
         yield fold[codes] == number
 
 
-def _entry(member: Member, weight: float, scale: Sequence[NDArray[np.generic]], categories: Sequence[str]) -> MemberEntry:
+def _entry(
+    member: Member, weight: float, scale: Sequence[NDArray[np.generic]], categories: Sequence[str]
+) -> MemberEntry:
     probability, center, spread = scale
     scales = {
         category: Scale(probability=bool(probability[c]), center=float(center[c]), spread=float(spread[c]))

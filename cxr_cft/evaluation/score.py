@@ -86,7 +86,9 @@ def score_file(predictions: Path, labels: Path | StudyLabels) -> Score:
     scores = found.rows(truth.studies)
     added = set(found.studies) - set(truth.studies)
     if added:
-        raise PredictionsError(f"{predictions} has {len(added)} studies that {truth.source} lacks: {first_few(sorted(added))}")
+        raise PredictionsError(
+            f"{predictions} has {len(added)} studies that {truth.source} lacks: {first_few(sorted(added))}"
+        )
     return score_arrays(scores, truth)
 
 

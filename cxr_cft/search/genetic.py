@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import pygad  # type: ignore[import-untyped]
+import pygad
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]

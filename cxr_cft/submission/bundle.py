@@ -104,7 +104,7 @@ def package(ensemble: Ensemble, name: str, out: Path, progress: Progress = SILEN
 
 
 def _sample_images(run: Run) -> NDArray[np.uint8]:
-    """The first validation images (n, S, S), as many as the largest comparison takes; repeated where there are fewer."""
+    """As many validation images (n, S, S) as the largest comparison takes; repeated where there are fewer."""
     root = Path(run.info["data"]["root"])
     table = read_table(root / "valid.csv", root, run.categories, labelled=False)
     first = table.take(np.arange(len(table)) < max(BATCHES))
@@ -142,4 +142,3 @@ def _zip(folder: Path, archive: Path) -> None:
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = 0o644 << 16
             file.writestr(entry, path.read_bytes())
-

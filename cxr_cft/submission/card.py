@@ -8,6 +8,14 @@ from importlib.metadata import version
 from cxr_cft.artifacts import Run
 from cxr_cft.ensemble.file import Ensemble
 
+OPTIMISM = """\
+The backbones' epochs and the tuned heads were chosen on the same validation studies, so that even the out-of-fold
+numbers are optimistic for unseen patients; only studies that chose nothing can tell."""
+
+INTENDED_USE = """\
+Research and competitions. Not a medical device: no decision about a patient may rest on it. It has seen the scanners,
+patients and labels of one data set, and can fail silently on others."""
+
 
 def model_card(name: str, ensemble: Ensemble, runs: Sequence[Run], parity: dict[str, float]) -> str:
     """The card's Markdown, from the artefacts alone."""
@@ -29,7 +37,10 @@ def model_card(name: str, ensemble: Ensemble, runs: Sequence[Run], parity: dict[
             f"| {run.name} | {model['backbone']} | {model['image_size']} × {model['image_size']} grey | {heads} "
             f"| {weights[run.name].weight:.3f} | {parity[run.name]:.1e} |"
         )
-    interval = "" if ensemble.interval is None else f" (95 % {ensemble.interval[0]:+.4f} to {ensemble.interval[1]:+.4f})"
+    interval = (
+        "" if ensemble.interval is None else f" (95 % {ensemble.interval[0]:+.4f} to {ensemble.interval[1]:+.4f})"
+    )
+    used = "the weights of the genetic algorithm" if ensemble.chosen == "ga" else "equal weights"
     lines += [
         "",
         "## Evaluation",
@@ -41,16 +52,13 @@ def model_card(name: str, ensemble: Ensemble, runs: Sequence[Run], parity: dict[
         f"| equal | {ensemble.equal.fitted:.4f} | {ensemble.equal.out_of_fold:.4f} |",
         f"| genetic algorithm | {ensemble.ga.fitted:.4f} | {ensemble.ga.out_of_fold:.4f} |",
         "",
-        f"Difference out of fold: {ensemble.difference:+.4f}{interval}. The bundle uses "
-        f"{'the weights of the genetic algorithm' if ensemble.chosen == 'ga' else 'equal weights'}.",
+        f"Difference out of fold: {ensemble.difference:+.4f}{interval}. The bundle uses {used}.",
         "",
-        "The backbones' epochs and the tuned heads were chosen on the same validation studies, so that even the "
-        "out-of-fold numbers are optimistic for unseen patients; only studies that chose nothing can tell.",
+        OPTIMISM,
         "",
         "## Intended use",
         "",
-        "Research and competitions. Not a medical device: no decision about a patient may rest on it. It has seen the "
-        "scanners, patients and labels of one data set, and can fail silently on others.",
+        INTENDED_USE,
         "",
     ]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Predict a CSV of radiographs offline: python predict.py INPUT.csv OUTPUT.csv
+"""Predict a CSV of radiographs offline, by `python predict.py INPUT.csv OUTPUT.csv`.
 
 Needs numpy, Pillow and onnxruntime, and the files beside it; no network, nothing of what trained the models. Reads the
 column Path, writes one row a study. Every study gets its row: a view that cannot be read is left out of its study, a
@@ -40,7 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("input", metavar="INPUT.csv", type=Path, help="a CSV with the column Path")
     parser.add_argument("output", metavar="OUTPUT.csv", type=Path, help="where the probabilities go")
-    parser.add_argument("--image-root", type=Path, help="folder that the paths continue (default: the working directory)")
+    parser.add_argument(
+        "--image-root", type=Path, help="folder that the paths continue (default: the working directory)"
+    )
     parser.add_argument("--batch-size", type=_positive, default=16, metavar="N", help="images at once (default: 16)")
     chosen = parser.parse_args(arguments)
     try:
@@ -151,9 +153,7 @@ def find_image(path: str, roots: Sequence[Path]) -> Path:
     return roots[0] / path
 
 
-def write_rows(
-    output: Path, header: Sequence[str], names: Sequence[str], values: Floats
-) -> None:
+def write_rows(output: Path, header: Sequence[str], names: Sequence[str], values: Floats) -> None:
     """Write a CSV beside its final name and rename it; numbers in full, so that no two become one."""
     beside = output.with_name(output.name + ".partial")
     try:
@@ -162,7 +162,7 @@ def write_rows(
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(header)
             writer.writerows([name] + [repr(float(value)) for value in row] for name, row in zip(names, values))  # noqa: B905
-        os.replace(str(beside), str(output))
+        beside.replace(output)
     except OSError as error:
         raise Failure(f"{output} could not be written: {error}") from error
 

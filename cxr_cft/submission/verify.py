@@ -40,7 +40,9 @@ def rehearse(bundle: Path, csv: Path, output: Path, image_root: Path | None = No
     its output would be rejected.
     """
     if not (bundle / "predict.py").is_file():
-        raise SubmissionError(f"{bundle} is no bundle: it has no predict.py; make one with `cxr-cft package-submission`")
+        raise SubmissionError(
+            f"{bundle} is no bundle: it has no predict.py; make one with `cxr-cft package-submission`"
+        )
     isolation = _without_network()
     output.parent.mkdir(parents=True, exist_ok=True)
     output.unlink(missing_ok=True)
@@ -51,7 +53,14 @@ def rehearse(bundle: Path, csv: Path, output: Path, image_root: Path | None = No
         _read_only(copy)
         (place / "work").mkdir()
         # Not sys.executable's resolved target: the link in a virtual environment is what finds its libraries.
-        command = [*isolation, sys.executable, "-B", str(copy / "predict.py"), str(csv.resolve()), str(output.resolve())]
+        command = [
+            *isolation,
+            sys.executable,
+            "-B",
+            str(copy / "predict.py"),
+            str(csv.resolve()),
+            str(output.resolve()),
+        ]
         if image_root is not None:
             command += ["--image-root", str(image_root.resolve())]
         environment = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "LC_ALL") if key in os.environ}

@@ -76,7 +76,8 @@ class Checkpoint:
         for name, now in (("recipe", recipe.model_dump_json()), ("data", data)):
             if content.pop(name) != now:
                 raise RunError(
-                    f"{self.folder.parent} was begun with another {name}; go on with the same, or train under another --name"
+                    f"{self.folder.parent} was begun with another {name}; "
+                    "go on with the same, or train under another --name"
                 )
         return Standing(**content.pop("standing")), content
 

@@ -70,7 +70,7 @@ class _Fitting:
         self.accelerator = Accelerator(mixed_precision=_precision(settings.precision))
         self.device = self.accelerator.device
         layout = torch.channels_last if settings.channels_last else torch.contiguous_format
-        self.model = model.to(self.device).to(memory_format=layout)  # type: ignore[call-overload]
+        self.model = model.to(self.device).to(memory_format=layout)
         self.batches = ShuffledBatches(len(task.train), settings.batch_size, recipe.seed)
         views = Views(task.train, recipe.model.image_size, recipe.augment)
         self.loader = loader(views, self.batches, settings.workers)
@@ -114,7 +114,9 @@ class _Fitting:
                 total += self._step(images, rows) * len(rows)
         loss = float(total) / len(self.task.train)
         if not math.isfinite(loss):
-            raise RunError(f"the loss of epoch {epoch + 1} is {loss}; try a lower training.lr than {self.recipe.training.lr:g}")
+            raise RunError(
+                f"the loss of epoch {epoch + 1} is {loss}; try a lower training.lr than {self.recipe.training.lr:g}"
+            )
         return loss
 
     def _step(self, images: Tensor, rows: Tensor) -> Tensor:
@@ -153,7 +155,13 @@ class _Fitting:
         }
         learning_rate = self.schedule.get_last_lr()[0]
         standing.history.append(
-            {"epoch": standing.epochs, "loss": loss, "lr": learning_rate, "mean_auroc": mean, "auroc": auroc_by_category}
+            {
+                "epoch": standing.epochs,
+                "loss": loss,
+                "lr": learning_rate,
+                "mean_auroc": mean,
+                "auroc": auroc_by_category,
+            }
         )
         with SummaryWriter(str(self.board), purge_step=standing.epochs) as board:
             board.add_scalar("loss/train", loss, standing.epochs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -33,7 +34,7 @@ class Classifier(nn.Module):
         self.head = nn.Linear(dimension, categories)
 
     def features(self, images: Tensor) -> Tensor:
-        """z (N, D) of images (N, 1, S, S) uint8: what the head sees."""
+        """Z (N, D) of images (N, 1, S, S) uint8: what the head sees."""
         normalised = (images.float() / 255.0 - self.mean) / self.std
         z: Tensor = self.backbone(normalised)
         return z
@@ -82,7 +83,8 @@ def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
 def _backbone(settings: ModelSettings, *, load_pretrained: bool) -> nn.Module:
     if not timm.is_model(settings.backbone):
         raise RecipeError(
-            f"model.backbone: timm has no model '{settings.backbone}'{did_you_mean(settings.backbone, timm.list_models())}"
+            f"model.backbone: timm has no model '{settings.backbone}'"
+            f"{did_you_mean(settings.backbone, timm.list_models())}"
         )
     try:
         backbone: nn.Module = timm.create_model(settings.backbone, num_classes=0, in_chans=1, **settings.args)
@@ -90,7 +92,7 @@ def _backbone(settings: ModelSettings, *, load_pretrained: bool) -> nn.Module:
         raise RecipeError(f"model.args: timm's {settings.backbone} does not take them: {error}") from error
     if not (load_pretrained and settings.pretrained):
         return backbone
-    overlay = {}
+    overlay: dict[str, Any] = {}
     if isinstance(settings.pretrained, str):
         if not Path(settings.pretrained).is_file():
             raise RecipeError(f"model.pretrained: there is no file {settings.pretrained}")

@@ -39,7 +39,9 @@ def train_run(
     held_out = [table for split, table in splits.items() if split != "train"]
     table = without_patients(splits["train"], held_out)
     if len(table) < len(splits["train"]):
-        progress.note(f"left out {len(splits['train']) - len(table)} training views of patients who are in other splits")
+        progress.note(
+            f"left out {len(splits['train']) - len(table)} training views of patients who are in other splits"
+        )
     splits["train"] = table
     task = _task(splits, recipe, fingerprint(splits["train"].source, splits["valid"].source))
     for each in splits.values():
@@ -102,7 +104,9 @@ def _task(splits: dict[str, Table], recipe: Recipe, data: str) -> Task:
         raise DataError(f"{train.source} has no known label in any of {first_few(train.categories, 5)}")
     known = known_labels(valid.study_labels()[1])
     if not ((known == 1).any(axis=0) & (known == 0).any(axis=0)).any():
-        raise DataError(f"{valid.source} has no category with both a positive and a negative study; none can be validated")
+        raise DataError(
+            f"{valid.source} has no category with both a positive and a negative study; none can be validated"
+        )
     return Task(train, targets, mask, valid, data)
 
 

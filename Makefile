@@ -1,0 +1,42 @@
+# Every target works on a fresh clone: what it needs is installed first.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+.DEFAULT_GOAL := help
+.PHONY: help setup demo train-all check test bench clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.installed  ## make the virtual environment and install everything into it
+
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Python 3.10 or newer is needed; name one by PYTHON=python3.11"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "no virtual environment could be made; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: setup  ## the whole way on made radiographs, in minutes (ARGS="--patients 200 --epochs 2" for less)
+	$(BIN)/cxr-cft demo $(ARGS)
+
+train-all: setup  ## train the three real recipes: make train-all DATA=/path/to/CheXpert-v1.0-small
+	@test -n "$(DATA)" || { echo "say where the data are: make train-all DATA=/path/to/CheXpert-v1.0-small (a folder with train.csv and valid.csv)"; exit 1; }
+	$(BIN)/cxr-cft train-all --data "$(DATA)" $(ARGS)
+
+check: setup  ## lint, types, and the rule of who may import whom
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: setup  ## the test suite (ARGS="-k cft" for a part)
+	$(BIN)/python -m pytest $(ARGS)
+
+bench: setup  ## measure what the README's tables state
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	$(BIN)/python -m tests.benchmarks
+
+clean:  ## remove the virtual environment and caches; weights and submissions stay
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
