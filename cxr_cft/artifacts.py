@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -34,7 +34,11 @@ LIBRARIES = (
 )
 
 
-UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO, errno.ENOTDIR}
+UNWRITABLE = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
+}
+"""What the disk or the path that the user gave can be to blame for; anything else is our own fault."""
 
 
 @contextmanager
@@ -59,7 +63,8 @@ def replacing(path: Path) -> Iterator[Path]:
             raise
         raise CxrCftError(f"{path} could not be written: {error.strerror}") from error
     finally:
-        _remove(beside)
+        with suppress(OSError):  # where nothing can be written nothing can be removed, and the first error says why
+            _remove(beside)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -144,6 +149,12 @@ class Run:
         return self.path / "model.safetensors"
 
     @property
+    def weights(self) -> str | None:
+        """The fingerprint that the trained weights must have; None in a run.json without one, which fits no file."""
+        found: str | None = self.info.get("files", {}).get("model.safetensors")
+        return found
+
+    @property
     def heads_file(self) -> Path:
         """The heads that CFT tuned; there only once `cft` has run."""
         return self.path / "heads.safetensors"
@@ -161,9 +172,9 @@ class Run:
         if not path.exists():
             return None
         report = read_json(path)
-        if report["model"] != self.info["files"]["model.safetensors"]:
+        if report.get("model") != self.weights:
             return None
-        if not self.heads_file.exists() or fingerprint(self.heads_file) != report["heads"]:
+        if not self.heads_file.exists() or fingerprint(self.heads_file) != report.get("heads"):
             raise RunError(f"{self.heads_file} is not what cft.json says it is; run `cxr-cft cft {self.path}` again")
         return report
 
@@ -182,7 +193,7 @@ def open_run(path: Path) -> Run:
     if not manifest.exists():
         raise RunError(f"run {path} is not complete (no run.json); finish it with `cxr-cft train … --resume`")
     run = Run(path, read_json(manifest))
-    if not run.model_file.exists() or fingerprint(run.model_file) != run.info["files"]["model.safetensors"]:
+    if not run.model_file.exists() or fingerprint(run.model_file) != run.weights:
         raise RunError(f"{run.model_file} is damaged or not this run's (sha256 differs from run.json); train it again")
     return run
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from cxr_cft.errors import RecipeError, did_you_mean
 
@@ -31,7 +32,15 @@ Metric = Literal["auroc", "average_precision"]
 class Section(BaseModel):
     """A table of a recipe: unknown keys are refused, values do not change after reading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_bool_for_a_number(cls, value: object, info: ValidationInfo) -> object:
+        # Python counts true as 1, a reader of the recipe does not.
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation in (int, float):
+            raise ValueError("input should be a number, not true or false")
+        return value
 
 
 class ModelSettings(Section):
@@ -53,6 +62,14 @@ class LabelSettings(Section):
         # Table 3); left out elsewhere. "default" serves every category that is not named.
         default={"default": "ignore", "Atelectasis": "one", "Edema": "one"}
     )
+
+    @field_validator("categories")
+    @classmethod
+    def _each_once(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        doubled = [name for name, count in Counter(value).items() if count > 1] if isinstance(value, tuple) else []
+        if doubled:
+            raise ValueError(f"'{doubled[0]}' is named more than once")
+        return value
 
 
 class AugmentSettings(Section):
@@ -98,13 +115,6 @@ class Recipe(Section):
     training: TrainingSettings = TrainingSettings()
     cft: CftSettings = CftSettings()
 
-    @field_validator("seed", mode="before")
-    @classmethod
-    def _whole_number(cls, value: object) -> object:
-        if isinstance(value, bool):
-            raise ValueError("a seed is a whole number")
-        return value
-
 
 def shipped_recipes() -> dict[str, str]:
     """Name → TOML text of every recipe that comes with the package."""
@@ -142,7 +152,10 @@ def _find(source: str) -> tuple[str, str]:
         return source, shipped[source]
     path = Path(source)
     if path.suffix == ".toml" and path.is_file():
-        return path.stem, path.read_text(encoding="utf-8")
+        try:
+            return path.stem, path.read_text(encoding="utf-8-sig")  # some editors begin a file with a byte order mark
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError(f"recipe {source} could not be read: {error}") from error
     if path.suffix == ".toml":
         raise RecipeError(f"there is no recipe file {source}")
     raise RecipeError(f"there is no recipe {source}{did_you_mean(source, shipped)}; shipped are {', '.join(shipped)}")
@@ -150,8 +163,8 @@ def _find(source: str) -> tuple[str, str]:
 
 def _apply(content: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
-    *sections, last = key.strip().split(".")
-    if not equals or not last:
+    *sections, last = (part.strip() for part in key.split("."))
+    if not equals or not last or "" in sections:
         raise RecipeError(f"--set {override}: write section.key=value, e.g. --set training.epochs=3")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
@@ -175,10 +188,13 @@ def _describe_each(error: ValidationError) -> Iterator[str]:
         if fault["type"] == "extra_forbidden":
             known = _known_keys(keys[:-1])
             yield f"unknown key {'.'.join(keys)}{did_you_mean(keys[-1], known)}; known are {', '.join(known)}"
-        else:
+        elif not (fault["type"] == "too_short" and fault["input"]):  # its items' own faults are reported already
             # A union's members each report under their own name; only the path that the user wrote is of use.
             path = [key for key in keys if key.isidentifier()]
-            yield f"{'.'.join(path[:2])}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
+            # The reader wrote TOML, where a tuple is a list and a dictionary a table.
+            message = fault["msg"].removeprefix("Value error, ").partition(" or instance of ")[0]
+            message = f"{message[0].lower()}{message[1:]}".replace("tuple", "list").replace("dictionary", "table")
+            yield f"{'.'.join(path[:2])}: {message}"
 
 
 def _known_keys(sections: Sequence[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -31,8 +32,10 @@ def cached_features(run: Run, splits: dict[str, Table], progress: Progress = SIL
         for split, table in stale.items():
             check_images(table)
             features = over_table(model.features, table, recipe, device, f"features of {split}", progress)
-            write_array(run.path / "features" / f"{split}.npy", features)
-            write_json(run.path / "features" / f"{split}.json", keys[split])
+            key = run.path / "features" / f"{split}.json"
+            key.unlink(missing_ok=True)  # killed after the array is written, the old key must not vouch for it
+            write_array(key.with_suffix(".npy"), features)
+            write_json(key, keys[split])
     return {split: _open(run, split) for split in splits}
 
 
@@ -40,7 +43,8 @@ def _key(run: Run, table: Table) -> dict[str, Any]:
     return {
         "model": run.info["files"]["model.safetensors"],
         "csv": fingerprint(table.source),
-        "rows": len(table),
+        # Which rows, not only how many: another split's patients are left out of training.
+        "rows": hashlib.sha256("\n".join(table.paths).encode()).hexdigest(),
         "images": str(table.images),
         "preprocessing": run.info["preprocessing"],
     }

@@ -30,7 +30,7 @@ def search_head(
 
     The bias is part of the genome although no ranking metric depends on it: a tuned head is a whole head.
     """
-    trained = np.where(np.isfinite(problem.spread), problem.weight * problem.spread, 0.0)
+    trained = problem.weight * np.where(np.isfinite(problem.spread), problem.spread, 0.0)
     step = STEP * max(float(np.sqrt(np.mean(trained**2))), 1e-3)  # a head of zeros must be able to move too
     columns = problem.features.T
 

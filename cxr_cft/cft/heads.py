@@ -102,6 +102,7 @@ def fine_tune_heads(
     training, validation = _rows("train", train, start.shape), _rows("valid", valid, start.shape)
     categories = [str(c) for c in range(len(start))] if names is None else list(names)
     _check_choices(methods, metric, categories, len(start))
+    methods = tuple(dict.fromkeys(methods))
 
     tuned, tuned_biases = start.copy(), biases.copy()
     report = []

@@ -37,7 +37,8 @@ def standardise(features: NDArray[np.float32], weight: NDArray[np.float64], bias
     center = features.mean(axis=0, dtype=np.float64)
     spread = features.std(axis=0, dtype=np.float64)
     # A feature that never varies cannot tell anyone apart: its weight is left as it is.
-    constant = spread <= 1e-6 * np.abs(center).max(initial=1.0)
+    # Against its own size, not the others': float32 resolves no less of it.
+    constant = spread <= 1e-6 * np.abs(center)
     scaled = (features - center.astype(np.float32)) * np.where(
         constant, 0.0, 1.0 / np.where(constant, 1.0, spread)
     ).astype(np.float32)

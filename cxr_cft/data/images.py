@@ -50,7 +50,7 @@ def _to_grey(image: Image.Image) -> Image.Image:
         # Radiographs of more than 8 bits rarely use their whole range: spread what is there over 0 to 255.
         values = np.asarray(image, dtype=np.float64)
         low, high = float(values.min()), float(values.max())
-        return Image.fromarray(np.round((values - low) * (255.0 / max(high - low, 1.0))).astype(np.uint8))
+        return Image.fromarray(np.round((values - low) * (255.0 / (high - low or 1.0))).astype(np.uint8))
     if image.mode in ("P", "PA"):
         image = image.convert("RGBA")
     return image.convert("L")  # a transparent pixel keeps its own grey: radiographs carry idle alpha channels

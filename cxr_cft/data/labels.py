@@ -54,7 +54,7 @@ def training_targets(
     """Apply the policies: raw states (N, C) → targets (N, C) in {0, 1} and mask (N, C), 1 where the target counts.
 
     A category without a single known label is masked out altogether: nothing could be learnt but the policy itself.
-    Raises RecipeError for a policy that names a category that is not learnt.
+    Raises RecipeError for a policy that names what is no category.
     """
     blank = _per_category("blank", settings.blank, categories, fallback="negative")
     uncertain = _per_category("uncertain", settings.uncertain, categories, fallback="ignore")

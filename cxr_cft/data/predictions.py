@@ -90,6 +90,6 @@ def _column(frame: pd.DataFrame, category: str, source: Path) -> NDArray[np.floa
     if wrong.any():
         row = int(wrong.argmax())
         raise PredictionsError(
-            f"{source}, line {row + 2}, {category}: '{frame[category].iloc[row]}' is no finite number"
+            f"{source}, line {frame.index[row]}, {category}: '{frame[category].iloc[row]}' is no finite number"
         )
     return values

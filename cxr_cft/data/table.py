@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -77,19 +79,36 @@ def patient_of(study: str) -> str:
 
 
 def read_frame(source: Path) -> pd.DataFrame:
-    """Read a CSV as text, blank for blank. Raises DataError if it is missing, no CSV, or a line is cut short."""
+    """Read a CSV as text, blank for blank; each row's index is its line in the file.
+
+    Raises DataError if it is missing, no CSV, has a column twice, or a line is too short or too long. pandas' own
+    reader fills a short line with blanks and takes the first column of long lines for an index, in silence.
+    """
+    rows, lines = [], []
     try:
-        frame = pd.read_csv(source, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
+        with source.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, skipinitialspace=True, strict=True)
+            for row in filter(None, reader):
+                rows.append(row)
+                lines.append(reader.line_num)
     except FileNotFoundError:
         raise DataError(f"there is no file {source}") from None
-    except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
+    except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"{source} could not be read as CSV: {error}") from error
-    short = frame.isna().any(axis=1).to_numpy()
-    if short.any():
-        raise DataError(
-            f"{source}, line {int(short.argmax()) + 2}: the line ends before its last column; is the file cut?"
-        )
-    frame.columns = frame.columns.str.strip()
+    if not rows:
+        raise DataError(f"{source} is empty")
+    header = [name.strip() for name in rows[0]]
+    doubled = [name for name, count in Counter(header).items() if name and count > 1]
+    if doubled:
+        raise DataError(f"{source} has more than one column {doubled[0]}")
+    for line, row in zip(lines, rows, strict=True):
+        if len(row) < len(header):
+            raise DataError(f"{source}, line {line}: the line ends before its last column; is the file cut?")
+        if len(row) > len(header):
+            raise DataError(
+                f"{source}, line {line}: {len(row)} values for {len(header)} columns; put a text with a comma in quotes"
+            )
+    frame: pd.DataFrame = pd.DataFrame(rows[1:], index=lines[1:], columns=header, dtype=str)
     return frame
 
 
@@ -108,7 +127,7 @@ def read_table(
         raise DataError(f"{source} has no rows")
     paths = tuple(frame["Path"].str.strip())
     if "" in paths:
-        raise DataError(f"{source}, line {paths.index('') + 2}: Path is blank")
+        raise DataError(f"{source}, line {frame.index[paths.index('')]}: Path is blank")
     views = tuple(frame["Frontal/Lateral"]) if "Frontal/Lateral" in frame.columns else ("",) * len(paths)
     labels = np.full((len(frame), len(categories)), np.nan)
     if labelled:
@@ -128,7 +147,7 @@ def parse_labels(frame: pd.DataFrame, category: str, source: Path) -> NDArray[np
     )
     for code, (text, state) in enumerate(zip(texts, states, strict=True)):
         if text and state not in (POSITIVE, NEGATIVE, UNCERTAIN):
-            line = int((codes == code).argmax()) + 2
+            line = frame.index[int((codes == code).argmax())]
             raise DataError(
                 f"{source}, line {line}, {category}: '{text}' is no label; write 1, 0, -1 or leave it blank"
             )

@@ -21,7 +21,9 @@ def blend_csvs(ensemble: Ensemble, csvs: Sequence[str], out: Path) -> int:
     sources: dict[str, Path] = {}
     for text in csvs:
         name, equals, rest = text.partition("=")
-        name, path = (name, Path(rest)) if equals and name in names else (Path(text).stem, Path(text))
+        # A path may hold a "=" of its own.
+        named = equals and (name in names or not Path(text).exists())
+        name, path = (name, Path(rest)) if named else (Path(text).stem, Path(text))
         if name not in names:
             raise PredictionsError(f"{text} is of no member{did_you_mean(name, names)}; members are {', '.join(names)}")
         if name in sources:

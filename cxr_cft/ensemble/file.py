@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 
 
 class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Scale(_Entry):
@@ -67,6 +67,13 @@ class Ensemble(_Entry):
 
     @model_validator(mode="after")
     def _complete(self) -> Ensemble:
+        names = {member.name for member in self.members}
+        if not names or len(names) < len(self.members):
+            raise ValueError("there must be members, each with a name of its own")
+        if not any(member.weight > 0 for member in self.members):
+            raise ValueError("no member has a weight above 0")
+        if not names == set(self.equal.weights) == set(self.ga.weights):
+            raise ValueError("equal and ga do not weigh exactly the members")
         for member in self.members:
             if set(member.scale) != set(self.categories):
                 raise ValueError(f"member {member.name} has not a scale for each category")
@@ -106,5 +113,5 @@ def read_ensemble(path: Path) -> Ensemble:
         return Ensemble.model_validate(content)
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in fault["loc"])
-        raise PredictionsError(f"{path} is no ensemble file: {where}: {fault['msg']}") from error
+        where = "".join(f"{part}." for part in fault["loc"])[:-1]
+        raise PredictionsError(f"{path} is no ensemble file: {where + ': ' if where else ''}{fault['msg']}") from error

@@ -48,7 +48,8 @@ def gather(runs: Sequence[Run], csvs: Sequence[Path], categories: Sequence[str],
         found = read_predictions(path, categories)
         members.append(Member(run.name, "run", run.path, tuned, run_fingerprint(run, tuned=tuned), found))
     for csv in csvs:
-        members.append(Member(csv.stem, "csv", csv, False, fingerprint(csv), read_predictions(csv, categories)))
+        found = read_predictions(csv, categories)
+        members.append(Member(csv.stem, "csv", csv, False, fingerprint(csv), found))
     doubled = [name for name, count in Counter(member.name for member in members).items() if count > 1]
     if doubled:
         raise PredictionsError(

@@ -11,7 +11,7 @@ from cxr_cft.data.table import read_frame, read_table
 from cxr_cft.ensemble.file import Ensemble
 from cxr_cft.ensemble.members import gather
 from cxr_cft.ensemble.weights import search_weights
-from cxr_cft.errors import PredictionsError
+from cxr_cft.errors import PredictionsError, first_few
 from cxr_cft.progress import SILENT, Progress
 
 
@@ -32,7 +32,10 @@ def search_ensemble(
     runs = find_runs(names, weights) if names or not csvs else []
     source = labels or _labels_of(runs)
     categories = _categories(runs, csvs)
-    table = read_table(source, source.resolve().parent, [c for c in categories if c in read_frame(source).columns])
+    labelled = [category for category in categories if category in read_frame(source).columns]
+    if not labelled:
+        raise PredictionsError(f"{source} has none of the categories that the members predict: {first_few(categories)}")
+    table = read_table(source, source.resolve().parent, labelled)
     studies, raw = table.study_labels()
     members = gather(runs, csvs, table.categories)
     return search_weights(members, studies, known_labels(raw), table.categories, seed=seed, progress=progress)

@@ -42,14 +42,19 @@ def search_weights(
     `labels` is (S, C) of 1, 0 and nan for `studies` and `categories`. The mean is over those of the competition's
     categories that have both classes; where there is none of them, over all that do. The same search is repeated on
     the patients of four folds out of five and judged on the fifth, as equal weights are; the file's weights are the
-    genetic algorithm's only where it wins there. Raises PredictionsError if a member lacks a study or no category can
-    be scored.
+    genetic algorithm's only where it wins there. Raises PredictionsError if a member lacks a study, no category can be
+    scored, or all studies are of one patient.
     """
     scored = _scored(labels, categories)
     if not scored:
         raise PredictionsError("no category has both a positive and a negative study among the labels")
     scores = np.stack([member.predictions.rows(studies) for member in members])
     patients = np.array([patient_of(study) for study in studies])
+    if len(set(patients)) < 2:
+        raise PredictionsError(
+            f"all studies are of one patient, '{patients[0]}', so that no weights can be judged on other patients; "
+            "a study's name ends in …/PATIENT/STUDY"
+        )
     equal = np.full(len(members), 1 / len(members))
     folds = list(_folds(patients, np.random.default_rng([seed, 0])))
     problem = _Problem(scores, labels, scored)
@@ -61,7 +66,7 @@ def search_weights(
         weights = problem.search(kept, np.random.default_rng([seed, 2, fold]))
         scale = _scales(scores[:, kept])
         for name, candidate in (("equal", equal), ("ga", weights)):
-            unseen[name][held_out] = blend_scores(scores[:, held_out], candidate, *scale)
+            unseen[name][held_out] = _blended(scores[:, held_out], candidate, scale)
 
     both = np.stack([unseen["equal"], unseen["ga"]])[:, :, scored]
     judged = bootstrap_auroc(labels[:, scored], both, patients, rng=np.random.default_rng([seed, 3]))
@@ -96,6 +101,15 @@ def search_weights(
     )
 
 
+def _blended(scores: Floats, weights: Floats, scale: tuple[NDArray[np.bool_], Floats, Floats]) -> Floats:
+    """The blend (S, C) on the common scale, on which folds are pooled.
+
+    A probability's scale hangs on the weights wherever members are calibrated differently: pooled, folds with other
+    weights would be shifted against each other, which costs the genetic algorithm what equal weights never pay.
+    """
+    return np.asarray(np.einsum("m,msc->sc", weights, standardise(scores, *scale)))
+
+
 class _Problem:
     """Members' scores and labels, and the search over any part of the studies."""
 
@@ -105,8 +119,8 @@ class _Problem:
     def search(self, rows: NDArray[np.bool_], rng: np.random.Generator) -> Floats:
         """The weights (M,) that do best on the studies of `rows`; equal weights compete."""
         number = len(self.scores)
-        if number == 1:
-            return np.ones(1)
+        if number == 1 or not self._defined(rows):
+            return np.full(number, 1 / number)
         fitness = self._fitness_on(rows)
         found = maximise(
             fitness,
@@ -126,15 +140,19 @@ class _Problem:
         return float(self._fitness_on(np.ones(len(self.labels), dtype=bool))(weights[None])[0])
 
     def _fitness_on(self, rows: NDArray[np.bool_]) -> Callable[[Floats], Floats]:
-        scores, labels = self.scores[:, rows], self.labels[rows]
+        scores, labels, defined = self.scores[:, rows], self.labels[rows], self._defined(rows)
         z = standardise(scores, *_scales(scores))
 
         def fitness(population: Floats) -> Floats:
-            columns = [auroc(labels[:, c], (population @ z[:, :, c]).T) for c in self.scored]
-            # A fold may lack a class of a rare category: the mean is over those that have both.
-            return np.asarray(np.nanmean(columns, axis=0))
+            columns = [auroc(labels[:, c], (population @ z[:, :, c]).T) for c in defined]
+            return np.asarray(np.mean(columns, axis=0))
 
         return fitness
+
+    def _defined(self, rows: NDArray[np.bool_]) -> list[int]:
+        """The scored categories that have both classes among `rows`: four folds may lack one of a rare category."""
+        both = _both_classes(self.labels[rows])
+        return [c for c in self.scored if both[c]]
 
 
 def _onto_simplex(population: Floats) -> Floats:
@@ -155,10 +173,14 @@ def _scales(scores: Floats) -> tuple[NDArray[np.bool_], Floats, Floats]:
 
 
 def _scored(labels: Floats, categories: Sequence[str]) -> list[int]:
-    defined = ((labels == 1).any(axis=0) & (labels == 0).any(axis=0)).tolist()
-    usable = [c for c in range(len(categories)) if defined[c]]
+    both = _both_classes(labels)
+    usable = [c for c in range(len(categories)) if both[c]]
     competition = [c for c in usable if categories[c] in COMPETITION]
     return competition or usable
+
+
+def _both_classes(labels: Floats) -> NDArray[np.bool_]:
+    return np.asarray((labels == 1).any(axis=0) & (labels == 0).any(axis=0))
 
 
 def _folds(patients: NDArray[np.str_], rng: np.random.Generator) -> Iterator[NDArray[np.bool_]]:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import timm
 import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from cxr_cft.artifacts import Run, replacing
 from cxr_cft.data.images import preprocessing
-from cxr_cft.errors import RecipeError, RunError, did_you_mean
+from cxr_cft.errors import RunError
 from cxr_cft.settings import ModelSettings, Recipe
+from cxr_cft.training.backbone import channel_average, create_backbone
 
 
 class Classifier(nn.Module):
@@ -24,10 +23,10 @@ class Classifier(nn.Module):
 
     def __init__(self, settings: ModelSettings, categories: int, *, load_pretrained: bool = False):
         super().__init__()
-        self.backbone = _backbone(settings, load_pretrained=load_pretrained)
+        self.backbone = create_backbone(settings, load_pretrained=load_pretrained)
         # A grey radiograph stands for three equal channels, so the channels' statistics are averaged.
-        self.register_buffer("mean", torch.tensor(_average(self.backbone, "mean", 0.449)))
-        self.register_buffer("std", torch.tensor(_average(self.backbone, "std", 0.226)))
+        self.register_buffer("mean", torch.tensor(channel_average(self.backbone, "mean", 0.449)))
+        self.register_buffer("std", torch.tensor(channel_average(self.backbone, "std", 0.226)))
         side = settings.image_size
         with torch.no_grad():
             dimension = self.backbone.eval()(torch.zeros(1, 1, side, side)).shape[1]
@@ -78,40 +77,3 @@ def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write tensors as safetensors, atomically."""
     with replacing(path) as beside:
         beside.write_bytes(save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}))
-
-
-def _backbone(settings: ModelSettings, *, load_pretrained: bool) -> nn.Module:
-    if not timm.is_model(settings.backbone):
-        raise RecipeError(
-            f"model.backbone: timm has no model '{settings.backbone}'"
-            f"{did_you_mean(settings.backbone, timm.list_models())}"
-        )
-    try:
-        backbone: nn.Module = timm.create_model(settings.backbone, num_classes=0, in_chans=1, **settings.args)
-    except TypeError as error:
-        raise RecipeError(f"model.args: timm's {settings.backbone} does not take them: {error}") from error
-    if not (load_pretrained and settings.pretrained):
-        return backbone
-    overlay: dict[str, Any] = {}
-    if isinstance(settings.pretrained, str):
-        if not Path(settings.pretrained).is_file():
-            raise RecipeError(f"model.pretrained: there is no file {settings.pretrained}")
-        overlay = {"pretrained_cfg_overlay": {"file": settings.pretrained}}
-    try:
-        pretrained: nn.Module = timm.create_model(
-            settings.backbone, pretrained=True, num_classes=0, in_chans=1, **overlay, **settings.args
-        )
-    except Exception as error:
-        # The same call without weights has just succeeded: what fails here is the download or the file.
-        raise RecipeError(
-            f"model.pretrained: no weights for {settings.backbone} could be loaded ({str(error).splitlines()[0]}); "
-            "give a local file or start from scratch: --set model.pretrained=false"
-        ) from error
-    return pretrained
-
-
-def _average(backbone: nn.Module, statistic: str, fallback: float) -> float:
-    """One number for a per-channel statistic of timm's pretrained_cfg; the fallback is the average of ImageNet's."""
-    config = getattr(backbone, "pretrained_cfg", None) or {}
-    values = config.get(statistic) or (fallback,)
-    return float(sum(values) / len(values))

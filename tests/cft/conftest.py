@@ -1,0 +1,113 @@
+"""Small problems for the heads, and one small complete run for what reads and writes run folders."""
+
+import csv
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cxr_cft.artifacts import Run, open_run
+from cxr_cft.cft import genetic
+from cxr_cft.settings import Recipe
+from cxr_cft.training.train import train_run
+
+CATEGORIES = ("Atelectasis", "Cardiomegaly", "Edema", "Fracture")  # Fracture has no label anywhere
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_search():
+    """The genetic algorithm's own length is measured elsewhere; here every search is a tenth of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(genetic, "GENERATIONS", 20)
+        patch.setattr(genetic, "PATIENCE", 20)
+        yield
+
+
+def sigmoid(logits):
+    return 1 / (1 + np.exp(-logits))
+
+
+def write_split(root, split, rows):
+    with (root / f"{split}.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["Path", "Frontal/Lateral", *CATEGORIES], *rows])
+
+
+def read_rows(root, split):
+    with (root / f"{split}.csv").open(newline="") as file:
+        return list(csv.reader(file))[1:]
+
+
+@pytest.fixture(scope="session")
+def data_folder(tmp_path_factory):
+    """42 patients in CheXpert's layout. Atelectasis is bright, Cardiomegaly and Edema are noise, one Edema in four is
+    uncertain; the last two patients of training are in the test set too."""
+    root = tmp_path_factory.mktemp("data") / "Tiny"
+    rng = np.random.default_rng(0)
+    patient = 0
+    for split, number in (("train", 26), ("valid", 12), ("test", 4)):
+        rows = []
+        for k in range(number):
+            patient += 1
+            path = f"Tiny/{split}/patient{patient:05d}/study1/view1_frontal.png"
+            file = root.parent / path
+            file.parent.mkdir(parents=True)
+            bright = k % 2
+            Image.fromarray(rng.integers(100 * bright, 156 + 100 * bright, (40, 36), np.uint8)).save(file)
+            rows.append([path, "Frontal", bright, k // 2 % 2, -1 if k % 4 == 3 else k // 4 % 2, ""])
+        write_split(root, split, rows)
+    leaked = read_rows(root, "train")[-2:]
+    write_split(root, "test", read_rows(root, "test") + leaked)
+    return root
+
+
+@pytest.fixture(scope="session")
+def trained(data_folder, tmp_path_factory):
+    """A run trained for one epoch; its folder is never written to by a test."""
+    recipe = Recipe.model_validate(
+        {
+            "model": {"backbone": "test_efficientnet", "image_size": 32},
+            "labels": {"categories": CATEGORIES, "uncertain": "ignore"},
+            "training": {"epochs": 1, "batch_size": 16, "lr": 1e-3, "workers": 0},
+            "cft": {"methods": ["bce", "ga"]},
+        }
+    )
+    return train_run(recipe, "small", data_folder, tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """A copy of the trained run that a test may do with as it likes."""
+    shutil.copytree(trained.path, tmp_path / "weights" / "small")
+    return open_run(tmp_path / "weights" / "small")
+
+
+@pytest.fixture
+def own_data(data_folder, tmp_path):
+    """A copy of the data folder, under its own name."""
+    return Path(shutil.copytree(data_folder, tmp_path / "moved" / "Tiny"))
+
+
+def with_other_weights(run: Run) -> Run:
+    """The run as it would be after another training: its last weight differs, and run.json says so."""
+    from cxr_cft.artifacts import fingerprint, write_json
+
+    content = bytearray(run.model_file.read_bytes())
+    content[-3] ^= 0x10
+    run.model_file.write_bytes(bytes(content))
+    info = run.info | {"files": {"model.safetensors": fingerprint(run.model_file)}}
+    write_json(run.path / "run.json", info)
+    return open_run(run.path)
+
+
+@dataclass
+class Planted:
+    """Features (N, 6) whose first says who is ill and whose second only who is labelled, heads, and the splits."""
+
+    weight: np.ndarray
+    bias: np.ndarray
+    train: tuple[np.ndarray, np.ndarray]
+    valid: tuple[np.ndarray, np.ndarray]
+    test: tuple[np.ndarray, np.ndarray]

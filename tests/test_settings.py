@@ -1,0 +1,227 @@
+"""Recipes: what ships loads, what is misspelt is named, what is overridden is what was meant."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from cxr_cft.errors import RecipeError
+from cxr_cft.settings import load_recipe, shipped_recipes
+
+SHIPPED = ("convnext_tiny", "demo_convnext", "demo_densenet", "demo_efficientnetv2", "densenet121", "tf_efficientnetv2_s")
+
+
+def overridden(*overrides: str):
+    return load_recipe("densenet121", overrides)[1]
+
+
+def test_six_recipes_ship():
+    assert tuple(shipped_recipes()) == SHIPPED
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_shipped_recipe_loads_under_its_name(name):
+    found, recipe = load_recipe(name)
+    assert found == name
+    assert recipe.cft.methods
+    # A demo has to work without a network; a real recipe starts from ImageNet.
+    assert recipe.model.pretrained is not name.startswith("demo_")
+
+
+def test_a_file_is_a_recipe_named_by_its_stem(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text('[model]\nbackbone = "resnet18"\n', encoding="utf-8")
+    name, recipe = load_recipe(str(file))
+    assert (name, recipe.model.backbone) == ("mine", "resnet18")
+
+
+def test_the_defaults_are_those_that_are_documented(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text('[model]\nbackbone = "resnet18"\n', encoding="utf-8")
+    recipe = load_recipe(str(file))[1]
+    assert recipe.seed == 0
+    assert recipe.model.pretrained is False
+    assert recipe.labels.categories == "all"
+    assert recipe.labels.blank == "negative"
+    assert recipe.labels.uncertain == {"default": "ignore", "Atelectasis": "one", "Edema": "one"}
+    assert recipe.augment.horizontal_flip == 0  # a mirror image moves the heart to the other side
+
+
+def test_a_byte_order_mark_does_no_harm(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_bytes(b'\xef\xbb\xbfseed = 7\n[model]\nbackbone = "resnet18"\n')
+    assert load_recipe(str(file))[1].seed == 7
+
+
+def test_a_recipe_cannot_be_changed_after_reading():
+    recipe = overridden()
+    with pytest.raises(ValidationError, match="frozen"):
+        recipe.training.epochs = 99
+
+
+# ---- what does not exist or cannot be read
+
+
+def test_a_misspelt_recipe_is_answered_with_the_closest_and_the_whole_list():
+    with pytest.raises(RecipeError, match=r"^there is no recipe densnet121 \(did you mean 'densenet121'\?\); shipped ") as told:
+        load_recipe("densnet121")
+    assert str(told.value).endswith(", ".join(SHIPPED))
+
+
+@pytest.mark.parametrize("make", [lambda path: None, Path.mkdir])  # missing, or a folder of that name
+def test_a_recipe_file_that_is_none_is_named(tmp_path, make):
+    file = tmp_path / "mine.toml"
+    make(file)
+    with pytest.raises(RecipeError, match=f"^there is no recipe file {re.escape(str(file))}$"):
+        load_recipe(str(file))
+
+
+def test_broken_toml_is_told_with_its_line(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text("seed = 0\n[model\n", encoding="utf-8")
+    with pytest.raises(RecipeError, match=r"mine\.toml is not valid TOML: .*line 2"):
+        load_recipe(str(file))
+
+
+def test_a_file_that_is_no_text_is_refused_in_a_sentence(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(RecipeError, match=r"^recipe .*mine\.toml could not be read: .*utf-8"):
+        load_recipe(str(file))
+
+
+def test_a_recipe_without_a_model_says_what_is_missing(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text("seed = 0\n", encoding="utf-8")
+    with pytest.raises(RecipeError, match=r"mine\.toml: model: field required$"):
+        load_recipe(str(file))
+
+
+# ---- what a recipe may not say
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.epoch=3", r"unknown key training\.epoch \(did you mean 'epochs'\?\); known are epochs, batch_size, "),
+        ("trainin.epochs=3", r"unknown key trainin \(did you mean 'training'\?\); known are seed, model, labels, "),
+        ("augment.vertical_flip=1", r"unknown key augment\.vertical_flip \(did you mean 'horizontal_flip'\?\)"),
+        ("learning=1", r"unknown key learning.*; known are seed, "),
+        ("training.batch-size=8", r"unknown key training\.batch-size \(did you mean 'batch_size'\?\)"),
+    ],
+)
+def test_an_unknown_key_is_named_with_the_one_that_was_meant(override, message):
+    with pytest.raises(RecipeError, match=f"^recipe densenet121: {message}"):
+        overridden(override)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.epochs=many", r"training\.epochs: input should be a valid integer"),
+        ("training.epochs=2.5", r"training\.epochs: input should be a valid integer"),
+        ("training.epochs=0", r"training\.epochs: input should be greater than or equal to 1$"),
+        ("training.epochs=true", r"training\.epochs: input should be a number, not true or false$"),
+        ("training.lr=false", r"training\.lr: input should be a number, not true or false$"),
+        ("training.lr=0", r"training\.lr: input should be greater than 0$"),
+        ("training.lr=inf", r"training\.lr: input should be a finite number$"),
+        ("training.weight_decay=nan", r"training\.weight_decay: input should be a finite number$"),
+        ("seed=-1", r"seed: input should be greater than or equal to 0$"),
+        ("seed=true", r"seed: input should be a number, not true or false$"),
+        ("model.backbone=3", r"model\.backbone: input should be a valid string$"),
+        ("model.image_size=16", r"model\.image_size: input should be greater than or equal to 32$"),
+        ("training.precision=bf32", r"training\.precision: input should be 'auto', 'no', 'bf16' or 'fp16'$"),
+        ("cft.methods=bce", r"cft\.methods: input should be a valid list$"),
+        ("cft.methods=[]", r"cft\.methods: list should have at least 1 item"),
+        ('cft.methods=["sgd"]', r"cft\.methods: input should be 'bce', 'asl' or 'ga'$"),
+        ("cft.metric=f1", r"cft\.metric: input should be 'auroc' or 'average_precision'$"),
+        ("labels.uncertain={default='two'}", r"labels\.uncertain: input should be 'ignore', 'zero' or 'one'$"),
+        ("labels.categories=['Edema', 'Edema']", r"labels\.categories: 'Edema' is named more than once$"),
+        ("model=3", r"model: input should be a valid table$"),
+    ],
+)
+def test_a_wrong_value_is_named_by_its_key_and_what_it_should_be(override, message):
+    with pytest.raises(RecipeError, match=f"^recipe densenet121: {message}"):
+        overridden(override)
+
+
+def test_every_fault_is_told_at_once():
+    with pytest.raises(RecipeError, match=r"training\.lr: .*; unknown key augment\.blur|augment\.blur.*; training\.lr: "):
+        overridden("training.lr=-1", "augment.blur=1")
+
+
+def test_what_a_union_reports_twice_is_told_once():
+    with pytest.raises(RecipeError) as told:
+        overridden("labels.uncertain={default='two', Edema='three'}")
+    assert str(told.value).count("input should be 'ignore', 'zero' or 'one'") == 1
+
+
+# ---- --set
+
+
+@pytest.mark.parametrize(
+    ("override", "section", "key", "value"),
+    [
+        ("training.epochs=3", "training", "epochs", 3),
+        ("training.lr = 3e-3", "training", "lr", 3e-3),
+        ("training.channels_last=false", "training", "channels_last", False),
+        ("model.backbone=resnet18", "model", "backbone", "resnet18"),
+        ('model.backbone="resnet18"', "model", "backbone", "resnet18"),
+        ("model.pretrained=weights/resnet = 18.safetensors", "model", "pretrained", "weights/resnet = 18.safetensors"),
+        ("model.pretrained=false", "model", "pretrained", False),
+        ('labels.categories=["Edema", "Pleural Effusion"]', "labels", "categories", ("Edema", "Pleural Effusion")),
+        ("labels.categories=competition", "labels", "categories", "competition"),
+        ("labels.uncertain=zero", "labels", "uncertain", "zero"),
+        ('cft.methods=["ga", "asl"]', "cft", "methods", ("ga", "asl")),
+    ],
+)
+def test_set_takes_numbers_words_and_lists(override, section, key, value):
+    found = getattr(getattr(overridden(override), section), key)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_set_reaches_into_nested_tables_and_makes_those_that_are_missing():
+    assert overridden("model.args.drop_rate=0.1").model.args == {"drop_rate": 0.1}
+    assert overridden("labels.uncertain.Edema=zero").labels.uncertain == {
+        "default": "ignore",
+        "Atelectasis": "one",
+        "Edema": "zero",
+    }
+
+
+def test_set_changes_one_key_and_leaves_the_rest():
+    before, after = overridden().model_dump(), overridden("training.epochs=77").model_dump()
+    assert after["training"].pop("epochs") == 77
+    before["training"].pop("epochs")
+    assert after == before
+
+
+def test_the_last_of_several_sets_counts():
+    assert overridden("seed=1", "seed=2").seed == 2
+
+
+@pytest.mark.parametrize("override", ["training.epochs", "=3", "training.=3", ".epochs=3", "training..epochs=3", ""])
+def test_a_set_without_key_or_value_shows_how_it_is_written(override):
+    expected = rf"^--set {re.escape(override)}: write section\.key=value, e\.g\. --set training\.epochs=3$"
+    with pytest.raises(RecipeError, match=expected):
+        overridden(override)
+
+
+def test_a_set_into_a_value_is_refused():
+    with pytest.raises(RecipeError, match=r"^--set seed\.x=1: seed is a value, not a section$"):
+        overridden("seed.x=1")
+
+
+def test_reading_recipes_needs_neither_numpy_nor_torch():
+    code = (
+        "import sys; from cxr_cft.settings import load_recipe; load_recipe('densenet121');"
+        "print(sorted({'numpy', 'pandas', 'torch', 'timm'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.stderr) == ("[]", "")

@@ -1,0 +1,105 @@
+"""The classifier: normalisation inside, an affine head, weights from the seed, and clear words for what cannot be."""
+
+import shutil
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from cxr_cft.artifacts import Run, open_run
+from cxr_cft.errors import RecipeError, RunError
+from cxr_cft.settings import ModelSettings, Recipe
+from cxr_cft.training.model import build_model, load_model
+
+TINY = {"backbone": "test_resnet", "image_size": 32}
+
+
+def recipe_of(**model):
+    return Recipe(model=ModelSettings(**{**TINY, **model}))
+
+
+@pytest.fixture(scope="module")
+def images():
+    return torch.randint(0, 256, (3, 1, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def test_logits_are_affine_in_the_features(images):
+    model = build_model(recipe_of(), 4).eval()
+    expected = model.features(images) @ model.head.weight.T + model.head.bias
+    torch.testing.assert_close(model(images), expected)
+
+
+def test_normalisation_is_inside_so_that_8_bit_images_are_all_it_needs(images):
+    model = build_model(recipe_of(), 4).eval()
+    mean, std = (sum(model.backbone.pretrained_cfg[key]) / 3 for key in ("mean", "std"))
+    expected = model.backbone((images.float() / 255 - mean) / std)
+    torch.testing.assert_close(model.features(images), expected)
+
+
+def test_the_seed_decides_the_weights_and_the_global_generator_is_left_alone():
+    before = torch.random.get_rng_state()
+    first, second = build_model(recipe_of(), 4), build_model(recipe_of(), 4)
+    other = build_model(Recipe(seed=1, model=ModelSettings(**TINY)), 4)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    assert not torch.equal(first.head.weight, other.head.weight)
+
+
+def test_a_backbone_that_timm_does_not_have_is_named_with_the_closest():
+    with pytest.raises(RecipeError, match=r"timm has no model 'densenet12' \(did you mean 'densenet121'\?\)"):
+        build_model(recipe_of(backbone="densenet12"), 4)
+
+
+def test_arguments_that_timm_does_not_take_are_named():
+    with pytest.raises(RecipeError, match=r"model.args: timm's test_resnet does not take them: .*growth"):
+        build_model(recipe_of(args={"growth": 3}), 4)
+
+
+def test_pretrained_weights_come_from_a_local_file_and_fit_one_channel(tmp_path):
+    donor = timm.create_model("test_resnet", num_classes=7)
+    save_file(donor.state_dict(), tmp_path / "donor.safetensors")
+    model = build_model(recipe_of(pretrained=str(tmp_path / "donor.safetensors")), 4)
+    grey = torch.rand(2, 1, 32, 32)
+    donor.reset_classifier(0)
+    torch.testing.assert_close(model.backbone.eval()(grey), donor.eval()(grey.expand(-1, 3, -1, -1)))
+
+
+def test_a_weights_file_that_is_missing_or_does_not_fit_is_named(tmp_path):
+    with pytest.raises(RecipeError, match=r"model.pretrained: there is no file .*none.safetensors"):
+        build_model(recipe_of(pretrained=str(tmp_path / "none.safetensors")), 4)
+    save_file({"stem.weight": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(RecipeError, match=r"no weights for test_resnet could be loaded .*model.pretrained=false"):
+        build_model(recipe_of(pretrained=str(tmp_path / "other.safetensors")), 4)
+
+
+def test_a_download_that_fails_says_how_to_do_without(monkeypatch):
+    create = timm.create_model
+
+    def offline(name, pretrained=False, **arguments):
+        if pretrained:
+            raise ConnectionError("no route to host")
+        return create(name, **arguments)
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(RecipeError, match=r"could be loaded \(no route to host\); .*model.pretrained=false"):
+        build_model(recipe_of(pretrained=True), 4)
+
+
+def test_a_run_loads_as_it_was_saved(run, images):
+    model = load_model(run)
+    assert not model.training
+    torch.testing.assert_close(model(images), load_model(open_run(run.path))(images), rtol=0, atol=0)
+
+
+def test_a_run_of_other_preprocessing_is_refused(run):
+    info = {**run.info, "preprocessing": {**run.info["preprocessing"], "revision": 0}}
+    with pytest.raises(RunError, match="run tiny was trained on images prepared by another version"):
+        load_model(Run(run.path, info))
+
+
+def test_weights_of_another_recipe_are_refused(run, tmp_path):
+    copy = shutil.copytree(run.path, tmp_path / "copy")
+    info = {**run.info, "categories": run.info["categories"][:3]}
+    with pytest.raises(RunError, match="the weights of run copy do not fit its recipe"):
+        load_model(Run(copy, info))
