@@ -72,7 +72,8 @@ def test_an_interrupted_write_leaves_the_earlier_file_and_nothing_else(tmp_path,
             beside.write_text("ne")
             raise interruption
 
-    pytest.raises(interruption, interrupted)
+    with pytest.raises(interruption):
+        interrupted()
     assert file.read_text() == "old"
     assert names(tmp_path) == ["a.txt"]
 
@@ -85,7 +86,8 @@ def test_a_row_that_cannot_be_made_leaves_the_earlier_csv(tmp_path):
         yield ["s1", 0.5]
         raise ZeroDivisionError
 
-    pytest.raises(ZeroDivisionError, write_csv, file, ["Study", "A"], rows())
+    with pytest.raises(ZeroDivisionError):
+        write_csv(file, ["Study", "A"], rows())
     assert file.read_text() == "old"
     assert names(tmp_path) == ["a.csv"]
 
@@ -129,7 +131,8 @@ def test_an_interrupted_folder_leaves_the_earlier_folder(tmp_path):
             (beside / "fresh").write_text("")
             raise KeyboardInterrupt
 
-    pytest.raises(KeyboardInterrupt, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert names(folder) == ["stale"]
     assert names(tmp_path) == ["bundle"]
 
@@ -139,7 +142,11 @@ def test_an_interrupted_folder_leaves_the_earlier_folder(tmp_path):
 
 @pytest.mark.parametrize(
     ("fault", "reason"),
-    [(errno.ENOSPC, "No space left on device"), (errno.EROFS, "Read-only file system"), (errno.EACCES, "Permission denied")],
+    [
+        (errno.ENOSPC, "No space left on device"),
+        (errno.EROFS, "Read-only file system"),
+        (errno.EACCES, "Permission denied"),
+    ],
 )
 def test_a_disk_that_takes_no_more_is_told_in_a_line_and_the_earlier_file_stays(tmp_path, monkeypatch, fault, reason):
     file = tmp_path / "a.txt"
@@ -181,7 +188,12 @@ def test_where_not_even_removing_is_allowed_the_first_reason_is_told(tmp_path, m
 
 @pytest.mark.parametrize(
     ("path", "reason"),
-    [("file/a.txt", "File exists"), ("file/b/a.txt", "Not a directory"), ("folder", "Is a directory"), ("n" * 300, "File name too long")],
+    [
+        ("file/a.txt", "File exists"),
+        ("file/b/a.txt", "Not a directory"),
+        ("folder", "Is a directory"),
+        ("n" * 300, "File name too long"),
+    ],
 )
 def test_a_path_that_can_be_no_file_is_told_in_a_line(tmp_path, path, reason):
     (tmp_path / "file").write_text("old")
@@ -197,7 +209,8 @@ def test_an_error_that_is_not_the_disks_fault_keeps_its_own_name(tmp_path):
         with replacing(tmp_path / "a.txt"):
             (tmp_path / "missing").read_text()
 
-    pytest.raises(FileNotFoundError, asks_for_a_missing_file)
+    with pytest.raises(FileNotFoundError, match="missing"):
+        asks_for_a_missing_file()
 
 
 # ---- reading
@@ -222,7 +235,7 @@ def test_json_that_is_none_is_told_in_a_line(tmp_path, content, message):
 
 
 def test_a_folder_is_not_read_as_json(tmp_path):
-    with pytest.raises(CxrCftError, match="could not be read as JSON: .*[Dd]irectory"):
+    with pytest.raises(CxrCftError, match=r"could not be read as JSON: .*[Dd]irectory"):
         read_json(tmp_path)
 
 
@@ -274,7 +287,7 @@ def test_a_missing_run_is_answered_with_the_closest_and_all_that_are_complete(tm
     (tmp_path / "begun").mkdir()
     with pytest.raises(
         RunError,
-        match=r"^there is no run .*densnet121 \(did you mean 'densenet121'\?\); complete runs there: convnext_tiny, densenet121$",
+        match=r"densnet121 \(did you mean 'densenet121'\?\); complete runs there: convnext_tiny, densenet121$",
     ):
         open_run(tmp_path / "densnet121")
 
@@ -365,7 +378,10 @@ def test_a_run_is_tuned_once_its_heads_are_there(tmp_path):
 def test_heads_of_older_weights_count_as_none(tmp_path):
     folder = tune(make_run(tmp_path, "a"))
     changed(folder / "model.safetensors")
-    write_json(folder / "run.json", {"categories": [], "files": {"model.safetensors": fingerprint(folder / "model.safetensors")}})
+    write_json(
+        folder / "run.json",
+        {"categories": [], "files": {"model.safetensors": fingerprint(folder / "model.safetensors")}},
+    )
     assert open_run(folder).tuned() is None
 
 
@@ -373,5 +389,7 @@ def test_heads_of_older_weights_count_as_none(tmp_path):
 def test_damaged_heads_are_refused_with_the_way_out(tmp_path, damage):
     folder = tune(make_run(tmp_path, "a"))
     damage(folder / "heads.safetensors")
-    with pytest.raises(RunError, match=r"heads\.safetensors is not what cft\.json says it is; run `cxr-cft cft .*a` again$"):
+    with pytest.raises(
+        RunError, match=r"heads\.safetensors is not what cft\.json says it is; run `cxr-cft cft .*a` again$"
+    ):
         open_run(folder).tuned()

@@ -13,7 +13,14 @@ from pydantic import ValidationError
 from cxr_cft.errors import RecipeError
 from cxr_cft.settings import load_recipe, shipped_recipes
 
-SHIPPED = ("convnext_tiny", "demo_convnext", "demo_densenet", "demo_efficientnetv2", "densenet121", "tf_efficientnetv2_s")
+SHIPPED = (
+    "convnext_tiny",
+    "demo_convnext",
+    "demo_densenet",
+    "demo_efficientnetv2",
+    "densenet121",
+    "tf_efficientnetv2_s",
+)
 
 
 def overridden(*overrides: str):
@@ -68,12 +75,14 @@ def test_a_recipe_cannot_be_changed_after_reading():
 
 
 def test_a_misspelt_recipe_is_answered_with_the_closest_and_the_whole_list():
-    with pytest.raises(RecipeError, match=r"^there is no recipe densnet121 \(did you mean 'densenet121'\?\); shipped ") as told:
+    with pytest.raises(
+        RecipeError, match=r"^there is no recipe densnet121 \(did you mean 'densenet121'\?\); shipped "
+    ) as told:
         load_recipe("densnet121")
     assert str(told.value).endswith(", ".join(SHIPPED))
 
 
-@pytest.mark.parametrize("make", [lambda path: None, Path.mkdir])  # missing, or a folder of that name
+@pytest.mark.parametrize("make", [Path.exists, Path.mkdir])  # missing, or a folder of that name
 def test_a_recipe_file_that_is_none_is_named(tmp_path, make):
     file = tmp_path / "mine.toml"
     make(file)
@@ -108,7 +117,10 @@ def test_a_recipe_without_a_model_says_what_is_missing(tmp_path):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("training.epoch=3", r"unknown key training\.epoch \(did you mean 'epochs'\?\); known are epochs, batch_size, "),
+        (
+            "training.epoch=3",
+            r"unknown key training\.epoch \(did you mean 'epochs'\?\); known are epochs, batch_size, ",
+        ),
         ("trainin.epochs=3", r"unknown key trainin \(did you mean 'training'\?\); known are seed, model, labels, "),
         ("augment.vertical_flip=1", r"unknown key augment\.vertical_flip \(did you mean 'horizontal_flip'\?\)"),
         ("learning=1", r"unknown key learning.*; known are seed, "),
@@ -151,7 +163,9 @@ def test_a_wrong_value_is_named_by_its_key_and_what_it_should_be(override, messa
 
 
 def test_every_fault_is_told_at_once():
-    with pytest.raises(RecipeError, match=r"training\.lr: .*; unknown key augment\.blur|augment\.blur.*; training\.lr: "):
+    with pytest.raises(
+        RecipeError, match=r"training\.lr: .*; unknown key augment\.blur|augment\.blur.*; training\.lr: "
+    ):
         overridden("training.lr=-1", "augment.blur=1")
 
 

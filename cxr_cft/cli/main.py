@@ -61,7 +61,7 @@ def _options(
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code: 0, 1 for a user's mistake, 2 for wrong usage, 130 when interrupted."""
     try:
-        app(args=None if arguments is None else list(arguments), standalone_mode=True)
+        app(args=None if arguments is None else list(arguments), prog_name="cxr-cft")
     except CxrCftError as error:
         typer.echo(f"error: {error}", err=True)
         return 1

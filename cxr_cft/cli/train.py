@@ -33,9 +33,7 @@ def train(
     progress = console.TerminalProgress()
     loaded = [load_recipe(recipe, overrides or ()) for recipe in recipes]  # all of them, before hours go into the first
     for stem, recipe in loaded:
-        run_name = name or stem
-        progress.note(f"training {run_name}: {recipe.model.backbone}, {recipe.model.image_size} px")
-        run = train_run(recipe, run_name, data, weights, resume=resume, progress=progress)
+        run = train_run(recipe, name or stem, data, weights, resume=resume, progress=progress)
         metrics = run.info["metrics"]
         console.say(
             f"{run.path}: validation mean AUROC {metrics['valid_mean_auroc']:.4f} at epoch {metrics['best_epoch']}, "

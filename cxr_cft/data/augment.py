@@ -28,6 +28,7 @@ def augmentation(settings: AugmentSettings) -> Callable[[Pixels, int], Pixels]:
                 rotate=(-settings.rotate, settings.rotate),
                 translate_percent=(-settings.shift, settings.shift),
                 scale=(1 - settings.scale, 1 + settings.scale),
+                keep_ratio=True,  # one scale for both sides: no exposure makes a patient broader
                 p=1.0,
             )
         )

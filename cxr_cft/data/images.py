@@ -24,8 +24,8 @@ def read_image(path: str | os.PathLike[str], size: int) -> np.ndarray[Any, np.dt
     """Decode an image and fit it, whole and undistorted, into the middle of a black square.
 
     Keeping the proportions keeps the cardiothoracic ratio, and makes a full-resolution radiograph and its reduced copy
-    the same input. Returns (size, size) uint8. Raises OSError (Pillow's, with the file's name where it has none) for a
-    file that is missing, truncated or no image.
+    the same input. Returns (size, size) uint8. Raises OSError for a file that is missing,
+    truncated or no image; Pillow's own message does not always name the file, so a caller should.
     """
     try:
         with Image.open(path) as image:

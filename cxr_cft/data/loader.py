@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +32,10 @@ class Views(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     @cached_property
     def _augmentation(self) -> Callable[[Pixels, int], Pixels] | None:
         return None if self.augment is None else augmentation(self.augment)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A worker makes its own: the function cannot be pickled, and may have been made here already.
+        return {name: value for name, value in vars(self).items() if name != "_augmentation"}
 
     def __len__(self) -> int:
         return len(self.table)

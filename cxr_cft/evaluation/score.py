@@ -69,6 +69,8 @@ def read_labels(source: Path, categories: Sequence[str] = COMPETITION) -> StudyL
         raise DataError(f"{source} has no rows")
     labels = np.column_stack([parse_labels(frame, category, source) for category in categories])
     names = [name.strip() for name in frame[key]]
+    if "" in names:
+        raise DataError(f"{source}, line {frame.index[names.index('')]}: {key} is blank")
     # A study's row is read as its only view, so that a doubled study is joined rather than counted twice.
     paths = names if key == "Path" else [f"{name.rstrip('/')}/" for name in names]
     studies, joined = aggregate_views(paths, labels)

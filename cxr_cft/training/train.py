@@ -52,6 +52,11 @@ def train_run(
     if unlearnt:
         progress.note(f"no known label in {table.source.name}, so predicted as a constant: {', '.join(unlearnt)}")
 
+    size = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    progress.note(
+        f"training {name}: {recipe.model.backbone} ({size:.1f} million parameters) on {len(table)} views "
+        f"at {recipe.model.image_size} px"
+    )
     folder.mkdir(parents=True, exist_ok=True)
     standing = fit(model, task, recipe, folder, progress)
 

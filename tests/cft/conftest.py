@@ -2,14 +2,13 @@
 
 import csv
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from cxr_cft.artifacts import Run, open_run
+from cxr_cft.artifacts import fingerprint, open_run, write_json
 from cxr_cft.cft import genetic
 from cxr_cft.settings import Recipe
 from cxr_cft.training.train import train_run
@@ -24,10 +23,6 @@ def short_search():
         patch.setattr(genetic, "GENERATIONS", 20)
         patch.setattr(genetic, "PATIENCE", 20)
         yield
-
-
-def sigmoid(logits):
-    return 1 / (1 + np.exp(-logits))
 
 
 def write_split(root, split, rows):
@@ -90,24 +85,25 @@ def own_data(data_folder, tmp_path):
     return Path(shutil.copytree(data_folder, tmp_path / "moved" / "Tiny"))
 
 
-def with_other_weights(run: Run) -> Run:
-    """The run as it would be after another training: its last weight differs, and run.json says so."""
-    from cxr_cft.artifacts import fingerprint, write_json
+@pytest.fixture
+def retrain():
+    """What another training would leave: a weight differs, and run.json says so."""
 
-    content = bytearray(run.model_file.read_bytes())
-    content[-3] ^= 0x10
-    run.model_file.write_bytes(bytes(content))
-    info = run.info | {"files": {"model.safetensors": fingerprint(run.model_file)}}
-    write_json(run.path / "run.json", info)
-    return open_run(run.path)
+    def retrain(run):
+        content = bytearray(run.model_file.read_bytes())
+        content[-3] ^= 0x10
+        run.model_file.write_bytes(bytes(content))
+        write_json(run.path / "run.json", run.info | {"files": {"model.safetensors": fingerprint(run.model_file)}})
+        return open_run(run.path)
+
+    return retrain
 
 
-@dataclass
-class Planted:
-    """Features (N, 6) whose first says who is ill and whose second only who is labelled, heads, and the splits."""
+@pytest.fixture
+def change_split():
+    """Rewrite a data folder's split by a function of its rows."""
 
-    weight: np.ndarray
-    bias: np.ndarray
-    train: tuple[np.ndarray, np.ndarray]
-    valid: tuple[np.ndarray, np.ndarray]
-    test: tuple[np.ndarray, np.ndarray]
+    def change(root, split, function):
+        write_split(root, split, function(read_rows(root, split)))
+
+    return change

@@ -98,7 +98,9 @@ def test_a_policy_may_name_a_category_that_is_not_learnt_this_time():
 @pytest.mark.parametrize("key", ["blank", "uncertain"])
 def test_a_policy_for_what_is_no_category_is_answered_with_the_closest(key):
     settings = LabelSettings(**{key: {"Oedema": "ignore"}})
-    with pytest.raises(RecipeError, match=rf"^labels\.{key} names 'Oedema', which is no category \(did you mean 'Edema'\?\)$"):
+    with pytest.raises(
+        RecipeError, match=rf"^labels\.{key} names 'Oedema', which is no category \(did you mean 'Edema'\?\)$"
+    ):
         training_targets(column(1.0), ["Edema"], settings)
 
 

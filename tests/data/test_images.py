@@ -1,0 +1,246 @@
+"""From any image file to the square input: whole, undistorted, with its full range, or one clear OSError."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cxr_cft.data.images import preprocessing, read_image
+
+# left to right dark to bright, top to bottom darker: no mirror image and no turn of it is the same
+RAMP = (np.arange(64)[None, :] * 3 + np.arange(64)[:, None]).astype(np.uint8)
+
+
+def smooth(height: int, width: int) -> np.ndarray:
+    """An image without detail at the size of a pixel, so that two ways of reducing it agree."""
+    y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
+    return np.round(120 + 60 * np.sin(5 * x + 2 * y) + 50 * np.cos(7 * y)).astype(np.uint8)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Save an image, or an array as one, and give its path."""
+
+    def save(image, name="film.png", **options):
+        if isinstance(image, np.ndarray):
+            image = Image.fromarray(image)
+        image.save(tmp_path / name, **options)
+        return tmp_path / name
+
+    return save
+
+
+# ---- geometry
+
+
+def test_a_square_image_of_the_right_size_is_itself(saved):
+    np.testing.assert_array_equal(read_image(saved(RAMP), 64), RAMP)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "inside"),
+    [
+        (80, 40, (slice(8, 24), slice(0, 32))),  # 32 wide, 16 high, 8 black rows above and below
+        (40, 80, (slice(0, 32), slice(8, 24))),
+        (390, 320, (slice(3, 29), slice(0, 32))),  # 320/390 of 32 is 26.3
+        (4, 2, (slice(8, 24), slice(0, 32))),  # a small image is enlarged likewise
+    ],
+)
+def test_proportions_are_kept_and_the_rest_is_black(saved, width, height, inside):
+    square = read_image(saved(np.full((height, width), 200, np.uint8)), 32)
+    expected = np.zeros((32, 32), np.uint8)
+    expected[inside] = 200
+    np.testing.assert_array_equal(square, expected)
+
+
+def test_a_circle_stays_a_circle(saved):
+    y, x = np.mgrid[:200, :400]
+    disc = ((x - 200) ** 2 + (y - 100) ** 2 < 80**2) * np.uint8(255)
+    bright = read_image(saved(disc), 100) > 127
+    assert bright.any(axis=0).sum() == bright.any(axis=1).sum() == 40  # 160 of 400 pixels, scaled to 100
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 500), (500, 1), (3000, 2)])
+def test_a_side_of_one_pixel_is_no_obstacle(saved, width, height):
+    square = read_image(saved(np.full((height, width), 90, np.uint8)), 32)
+    assert square.shape == (32, 32)
+    assert square.max() == 90
+
+
+@pytest.mark.parametrize("size", [33, 64, 320])
+def test_the_result_is_a_contiguous_square_of_bytes(saved, size):
+    square = read_image(saved(RAMP[:40]), size)
+    assert square.shape == (size, size)
+    assert square.dtype == np.uint8
+    assert square.flags.c_contiguous
+    assert square.flags.writeable
+
+
+@pytest.mark.parametrize("quarter_turns", range(4))
+def test_a_camera_turned_by_its_exif_tag_is_turned_back(saved, quarter_turns):
+    # EXIF 2.32, tag 274: 6 means "turn 90° clockwise to view", 3 180°, 8 270°.
+    exif = Image.Exif()
+    exif[274] = {0: 1, 1: 6, 2: 3, 3: 8}[quarter_turns]
+    stored = np.rot90(smooth(64, 48), quarter_turns)
+    upright = read_image(saved(smooth(64, 48), "upright.png"), 64)
+    for name in ("turned.jpg", "turned.png"):
+        turned = read_image(saved(np.ascontiguousarray(stored), name, exif=exif), 64)
+        np.testing.assert_allclose(turned.astype(int), upright, atol=6)
+
+
+def test_a_full_size_jpeg_and_its_reduced_copy_are_nearly_the_same_input(saved):
+    film = np.clip(smooth(2320, 2828) + np.random.default_rng(0).normal(0, 4, (2320, 2828)), 0, 255).astype(np.uint8)
+    full = saved(film, "full.jpg", quality=90)
+    reduced = saved(Image.fromarray(film).resize((390, 320), Image.Resampling.LANCZOS), "reduced.jpg", quality=90)
+    difference = np.abs(read_image(full, 320).astype(int) - read_image(reduced, 320))
+    # Within a JPEG's own loss; a shift or another scale by one pixel is far outside at the film's edge.
+    assert difference.mean() < 1.5
+    assert difference.max() < 25
+
+
+# ---- grey values
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda image: image,
+        lambda image: image.convert("RGB"),
+        lambda image: image.convert("RGBA"),
+        lambda image: image.convert("LA"),
+        lambda image: image.convert("P"),
+    ],
+    ids=["L", "RGB", "RGBA", "LA", "P"],
+)
+def test_a_grey_image_is_the_same_in_every_mode(saved, convert):
+    np.testing.assert_allclose(read_image(saved(convert(Image.fromarray(RAMP))), 64).astype(int), RAMP, atol=1)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparency_changes_nothing(saved, mode):
+    image = Image.fromarray(RAMP).convert(mode)
+    image.putalpha(0)
+    np.testing.assert_array_equal(read_image(saved(image), 64), RAMP)
+
+
+def test_a_palette_is_looked_up_even_with_a_transparent_colour(saved):
+    image = Image.fromarray((RAMP > 100).astype(np.uint8)).convert("P")
+    image.putpalette([10, 10, 10, 200, 200, 200])
+    expected = np.where(RAMP > 100, 200, 10)
+    np.testing.assert_array_equal(read_image(saved(image, transparency=1), 64), expected)
+
+
+def test_a_black_and_white_image_is_black_and_white(saved):
+    assert set(np.unique(read_image(saved(Image.fromarray(RAMP).convert("1")), 64))) == {0, 255}
+
+
+def test_a_printers_jpeg_is_grey_again(saved):
+    file = saved(Image.fromarray(smooth(64, 64)).convert("CMYK"), "film.jpg", quality=95)
+    np.testing.assert_allclose(read_image(file, 64).astype(int), smooth(64, 64), atol=8)
+
+
+@pytest.mark.parametrize("name", ["film.png", "film.tif"])
+def test_sixteen_bits_are_spread_over_the_whole_range(saved, name):
+    film = np.linspace(900, 3100, 64 * 64).reshape(64, 64).astype(np.uint16)
+    square = read_image(saved(film, name), 64).astype(int)
+    assert (square.min(), square.max()) == (0, 255)
+    np.testing.assert_allclose(square, (film - 900.0) / 2200 * 255, atol=1)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e5])
+def test_floats_are_spread_over_the_whole_range_on_any_scale(saved, scale):
+    square = read_image(saved((RAMP * np.float32(scale)).astype(np.float32), "film.tif"), 64)
+    assert (square.min(), square.max()) == (0, 255)
+    assert (np.diff(square[10].astype(int)) > 0).all()
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.int32, np.float32])
+def test_an_even_image_of_many_bits_is_black_and_no_error(saved, kind):
+    assert not read_image(saved(np.full((8, 8), 700, kind), "film.tif"), 32).any()
+
+
+def test_eight_bits_keep_their_own_range(saved):
+    # What is dim stays dim: the range of 8 bits was chosen by the machine that made the film.
+    np.testing.assert_array_equal(read_image(saved(RAMP // 2), 64), RAMP // 2)
+
+
+# ---- what is no image
+
+
+def encoded(kind: str) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(smooth(200, 200)).save(content, format=kind)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize("content", [b"", b"no image at all"], ids=["zero bytes", "text"])
+def test_what_is_no_image_is_an_oserror_that_names_it(tmp_path, content):
+    file = tmp_path / "film.jpg"
+    file.write_bytes(content)
+    with pytest.raises(OSError, match=r"cannot identify image file '.*film\.jpg'"):
+        read_image(file, 64)
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow may warn of a damaged TIFF before it gives up
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "BMP"])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_an_image_cut_short_is_an_oserror_and_never_half_an_image(tmp_path, kind, share):
+    content = encoded(kind)
+    file = tmp_path / "film"
+    file.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(OSError, match=r"truncated|Truncated|cannot identify|broken"):
+        read_image(file, 64)
+
+
+@pytest.mark.filterwarnings("ignore")  # as above, of damaged EXIF
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_flipped_byte_gives_an_image_or_an_oserror_and_nothing_else(tmp_path, kind):
+    whole = encoded(kind)
+    rng = np.random.default_rng(0)
+    file = tmp_path / "film"
+    read = 0
+    for _ in range(200):
+        content = bytearray(whole)
+        content[rng.integers(len(content))] ^= int(rng.integers(1, 256))
+        file.write_bytes(content)
+        try:
+            read += read_image(file, 32).shape == (32, 32)
+        except OSError:
+            continue
+    assert read > 0  # otherwise nothing but the refusal was tried
+
+
+def test_a_missing_file_and_a_folder_are_oserrors_that_name_them(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.jpg"):
+        read_image(tmp_path / "none.jpg", 64)
+    with pytest.raises(OSError, match=tmp_path.name):
+        read_image(tmp_path, 64)
+
+
+def test_an_image_that_would_fill_the_memory_is_refused_with_its_name(saved, monkeypatch):
+    file = saved(RAMP)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # Pillow refuses twice as many
+    with pytest.raises(OSError, match=r"^cannot decode image file '.*film\.png': .*decompression bomb"):
+        read_image(file, 64)
+
+
+# ---- what travels with a model
+
+
+def test_the_specification_is_the_size_and_everything_that_decides_the_pixels():
+    assert preprocessing(320) == {
+        "size": 320, "fit": "letterbox", "resample": "bilinear", "channels": 1, "revision": 1,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("module", ["images", "studies"])
+def test_what_travels_into_the_bundle_needs_nothing_of_the_project(module):
+    heavy = "{'torch', 'pandas', 'scipy', 'sklearn', 'albumentations', 'timm', 'pydantic', 'cxr_cft.errors'}"
+    code = f"import sys, cxr_cft.data.{module}; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.stderr) == ("[]", "")

@@ -1,0 +1,238 @@
+"""The competition's numbers: against scikit-learn, with the evaluator's refusals, and where there is no AUROC."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from cxr_cft.data import COMPETITION
+from cxr_cft.errors import CxrCftError, DataError, PredictionsError
+from cxr_cft.evaluation.score import read_labels, score_file
+
+# ---- the numbers
+
+
+def test_aurocs_are_those_of_scikit_learn(entry):
+    found = score_file(entry.predictions(), entry.truth())
+    reference = {name: roc_auc_score(entry.labels[:, c], entry.scores[:, c]) for c, name in enumerate(COMPETITION)}
+    assert found.auroc == pytest.approx(reference, abs=1e-12)
+    assert found.mean_auroc == pytest.approx(np.mean(list(reference.values())), abs=1e-12)
+    assert found.studies == 80
+    assert found.positives == dict(zip(COMPETITION, entry.labels.sum(axis=0).astype(int).tolist(), strict=True))
+
+
+def test_an_auroc_by_hand_with_a_tie(entry):
+    entry.studies = list("abcd")
+    entry.labels = np.tile(np.array([[1.0], [1.0], [0.0], [0.0]]), 5)
+    entry.scores = np.tile(np.array([[0.9], [0.4], [0.4], [0.1]]), 5)
+    # Four pairs of a positive and a negative: three in order, one tied.
+    assert score_file(entry.predictions(), entry.truth()).auroc["Edema"] == 3.5 / 4
+
+
+def test_unknown_and_uncertain_labels_count_for_nothing(entry):
+    entry.labels[:10, 0] = np.nan
+    entry.labels[10:20, 0] = -1
+    found = score_file(entry.predictions(), entry.truth())
+    assert found.auroc[COMPETITION[0]] == pytest.approx(roc_auc_score(entry.labels[20:, 0], entry.scores[20:, 0]))
+    assert found.positives[COMPETITION[0]] == entry.labels[20:, 0].sum()
+
+
+def test_intervals_hold_their_estimates_and_shrink_with_more_patients(make_entry):
+    few, many = make_entry(60), make_entry(600)
+    widths = []
+    for made in (few, many):
+        found = score_file(made.predictions(), made.truth())
+        for name in COMPETITION:
+            low, high = found.interval[name]
+            assert low < found.auroc[name] < high
+        low, high = found.mean_interval
+        assert low < found.mean_auroc < high
+        widths.append(high - low)
+    assert widths[0] / widths[1] == pytest.approx(np.sqrt(10), rel=0.4)
+
+
+def test_the_same_files_give_the_same_intervals(entry):
+    assert score_file(entry.predictions(), entry.truth()) == score_file(entry.predictions(), entry.truth())
+
+
+def test_further_studies_of_the_same_patients_make_no_interval_narrower(entry):
+    once = score_file(entry.predictions(), entry.truth())
+    entry.studies = [study.replace("study1", f"study{n}") for n in range(1, 6) for study in entry.studies]
+    entry.labels, entry.scores = np.tile(entry.labels, (5, 1)), np.tile(entry.scores, (5, 1))
+    often = score_file(entry.predictions(), entry.truth())
+    assert often.studies == 400
+    assert often.auroc == pytest.approx(once.auroc)
+    for name in COMPETITION:
+        assert often.interval[name] == pytest.approx(once.interval[name])
+    assert often.mean_interval == pytest.approx(once.mean_interval)
+
+
+def test_radiologists_are_counted_for_the_five(entry):
+    entry.scores = entry.labels * 2.0  # a perfect reader lies above every other
+    perfect = score_file(entry.predictions(), entry.truth())
+    assert perfect.radiologists == dict.fromkeys(COMPETITION, 3)
+    assert perfect.mean_radiologists == 3
+    entry.scores = -entry.labels
+    worst = score_file(entry.predictions(), entry.truth())
+    assert worst.radiologists == dict.fromkeys(COMPETITION, 0)
+    assert worst.mean_radiologists == 0
+
+
+# ---- categories without an AUROC
+
+
+@pytest.mark.parametrize("label", [0.0, 1.0, np.nan])
+def test_a_category_without_both_classes_is_left_out_of_every_mean(entry, label):
+    whole = score_file(entry.predictions(), entry.truth())
+    entry.labels[:, 2] = label
+    found = score_file(entry.predictions(), entry.truth())
+    assert np.isnan(found.auroc["Consolidation"])
+    assert np.isnan(found.interval["Consolidation"]).all()
+    assert "Consolidation" not in found.radiologists
+    rest = [name for name in COMPETITION if name != "Consolidation"]
+    assert found.mean_auroc == pytest.approx(np.mean([whole.auroc[name] for name in rest]))
+    assert found.mean_radiologists == np.mean([whole.radiologists[name] for name in rest])
+    low, high = found.mean_interval
+    assert low < found.mean_auroc < high
+
+
+def test_a_single_positive_has_an_auroc_but_no_interval(entry):
+    entry.labels[:, 2] = 0
+    entry.labels[5, 2] = 1
+    found = score_file(entry.predictions(), entry.truth())
+    assert not np.isnan(found.auroc["Consolidation"])
+    assert np.isnan(found.interval["Consolidation"]).all()
+
+
+def test_labels_without_any_known_state_give_no_number_and_no_error(entry):
+    entry.labels[:] = np.nan
+    shown = score_file(entry.predictions(), entry.truth()).as_json()
+    assert shown["mean_auroc"] is None
+    assert shown["mean_radiologists_under_roc"] is None
+    assert shown["radiologists_under_roc"] == {}
+
+
+# ---- what --json prints
+
+
+def test_json_has_the_promised_keys_and_plain_numbers(entry):
+    shown = score_file(entry.predictions(), entry.truth()).as_json()
+    assert list(shown) == [
+        "mean_auroc", "auroc", "interval", "mean_radiologists_under_roc", "radiologists_under_roc", "studies",
+    ]  # fmt: skip
+    assert list(shown["auroc"]) == list(shown["interval"]) == list(shown["radiologists_under_roc"]) == list(COMPETITION)
+    assert all(len(ends) == 2 for ends in shown["interval"].values())
+    assert json.loads(json.dumps(shown, allow_nan=False)) == shown
+
+
+def test_json_writes_null_where_there_is_no_number(entry):
+    entry.labels[:, 2] = 0
+    shown = score_file(entry.predictions(), entry.truth()).as_json()
+    assert shown["auroc"]["Consolidation"] is None
+    assert shown["interval"]["Consolidation"] == [None, None]
+    json.dumps(shown, allow_nan=False)
+
+
+# ---- what the evaluator accepts
+
+
+def test_order_other_columns_trailing_slashes_and_any_scale_are_accepted(entry):
+    plain = score_file(entry.predictions(), entry.truth())
+    order = np.random.default_rng(1).permutation(80)
+    header = ["Note", *reversed(COMPETITION), "Study"]
+    rows = [["x", *(3 * entry.scores[row, ::-1] - 7), f"{entry.studies[row]}/"] for row in order]
+    assert score_file(entry.write("other.csv", header, rows), entry.truth()).auroc == pytest.approx(plain.auroc)
+
+
+def test_labels_may_have_a_row_a_view(entry):
+    plain = score_file(entry.predictions(), entry.truth())
+    rows = []
+    for study, labels in zip(entry.studies, entry.labels.tolist(), strict=True):
+        rows += [[f"{study}/view1_frontal.jpg", *labels], [f"{study}/view2_lateral.jpg", *[""] * 5]]
+    by_view = entry.write("views.csv", ["Path", *COMPETITION], rows)
+    assert score_file(entry.predictions(), by_view) == plain
+    assert score_file(entry.predictions(), read_labels(by_view)) == plain
+
+
+def test_a_study_labelled_twice_is_joined_and_counted_once(entry):
+    rows = [["a", 0, 0, 0, 0, -1], ["a/", 1, 0, "", -1, -1]]
+    found = read_labels(entry.write("labels.csv", ["Study", *COMPETITION], rows))
+    assert found.studies == ("a",)
+    np.testing.assert_array_equal(found.labels, [[1, 0, 0, 0, np.nan]])
+
+
+# ---- what the evaluator rejects
+
+
+def changed(entry, change):
+    """The entry's predictions with their lines changed."""
+    lines = entry.predictions().read_text().splitlines()
+    (entry.folder / "changed.csv").write_text("\n".join(change(lines)) + "\n")
+    return entry.folder / "changed.csv"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda lines: lines[:-2],
+            r"changed\.csv has no row for 2 of 80 studies: \S+patient00078/study1, \S+patient00079/study1$",
+        ),
+        (
+            lambda lines: [*lines, "data/valid/other/study1,0,0,0,0,0"],
+            r"changed\.csv has 1 studies that \S+labels\.csv lacks: data/valid/other/study1$",
+        ),
+        (lambda lines: [*lines, lines[1]], r"changed\.csv has 1 Study values more than once: \S+patient00000/study1$"),
+        (
+            lambda lines: [line.replace("data/", "./data/") for line in lines],
+            r"changed\.csv has no row for 80 of 80 studies",
+        ),
+        (lambda lines: [line.rpartition(",")[0] for line in lines], r"changed\.csv has no column Pleural Effusion$"),
+        (
+            lambda lines: [*lines[:4], lines[4].rpartition(",")[0] + ",nan", *lines[5:]],
+            r"changed\.csv, line 5, Pleural Effusion: 'nan' is no finite number$",
+        ),
+    ],
+    ids=["missing", "added", "doubled", "another prefix", "no column", "nan"],
+)
+def test_what_the_evaluator_would_reject_is_refused_by_name(entry, change, message):
+    with pytest.raises(PredictionsError, match=message):
+        score_file(changed(entry, change), entry.truth())
+
+
+def test_predictions_that_end_in_the_middle_of_a_line_are_refused(entry):
+    file = entry.predictions()
+    file.write_bytes(file.read_bytes()[:-40])
+    with pytest.raises(CxrCftError, match=r"predictions\.csv, line 81: the line ends before its last column"):
+        score_file(file, entry.truth())
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["Name,Edema", "a,1"], r"labels\.csv has neither a column Path nor a column Study$"),
+        (["Study,Edema"], r"labels\.csv has no rows$"),
+        (["Study,Edma", "a,1"], r"labels\.csv has no column Edema \(did you mean 'Edma'\?\)$"),
+        (
+            ["Study,Edema", "a,1", "b,2"],
+            r"labels\.csv, line 3, Edema: '2' is no label; write 1, 0, -1 or leave it blank$",
+        ),
+        (["Study,Edema", "a,1", " ,1"], r"labels\.csv, line 3: Study is blank$"),
+    ],
+)
+def test_labels_that_are_none_are_told_with_line_and_column(tmp_path, lines, message):
+    (tmp_path / "labels.csv").write_text("\n".join(lines) + "\n")
+    with pytest.raises(DataError, match=message):
+        read_labels(tmp_path / "labels.csv", ["Edema"])
+
+
+@pytest.mark.parametrize("missing", ["predictions", "labels"])
+def test_a_missing_file_is_named(entry, missing):
+    files = {"predictions": entry.predictions(), "labels": entry.truth()}
+    files[missing] = entry.folder / "none.csv"
+    with pytest.raises(CxrCftError, match=f"^there is no file {re.escape(str(files[missing]))}$"):
+        score_file(files["predictions"], files["labels"])

@@ -1,0 +1,215 @@
+"""predict.py answers for every study, alone and offline, whatever the images are like; what it cannot do it says."""
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cxr_cft.artifacts import open_run
+from cxr_cft.data.labels import COMPETITION
+from cxr_cft.data.table import read_table
+from cxr_cft.submission import predict
+from cxr_cft.training.inference import predict_logits
+
+BLOCKED = ("accelerate", "albumentations", "cv2", "cxr_cft", "pandas", "pydantic", "scipy", "sklearn", "timm", "torch")
+
+
+@pytest.fixture
+def elsewhere(bundle, data, tmp_path):
+    """A writable copy of the bundle, the data's folder as working directory of a run of its script."""
+    copy = shutil.copytree(bundle.folder, tmp_path / "bundle")
+
+    def run(source, *options, output=tmp_path / "out" / "out.csv", cwd=data.parent, **environment):
+        # What a server without our libraries would see: importing any of them fails.
+        blocker = tmp_path / "blocker"
+        blocker.mkdir(exist_ok=True)
+        (blocker / "sitecustomize.py").write_text(f"import sys\nsys.modules.update(dict.fromkeys({BLOCKED!r}))\n")
+        done = subprocess.run(
+            [sys.executable, str(copy / "predict.py"), str(source), str(output), *options],
+            cwd=cwd,
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(blocker), **environment},
+            capture_output=True,
+            text=True,
+        )
+        return done, output
+
+    run.bundle = copy
+    return run
+
+
+def test_it_predicts_without_torch_or_the_package_what_the_package_predicts(elsewhere, ensemble, weights, data):
+    source = data / "test.csv"
+    done, output = elsewhere(source)
+    assert done.returncode == 0, done.stderr
+    found = pd.read_csv(output)
+    assert list(found.columns) == ["Study", *COMPETITION]
+
+    table = read_table(source, data, ensemble.categories, labelled=False)
+    studies = list(dict.fromkeys(table.studies))
+    assert list(found["Study"]) == studies
+    joined = []
+    for member in ensemble.members:
+        logits = pd.DataFrame(predict_logits(open_run(weights / member.name), table).astype(float))
+        highest = logits.groupby(pd.Series(table.studies), sort=False).max().to_numpy()
+        joined.append(1 / (1 + np.exp(-highest)))
+    expected = ensemble.blend(np.stack(joined))
+    columns = [ensemble.categories.index(category) for category in COMPETITION]
+    np.testing.assert_allclose(found[list(COMPETITION)].to_numpy(), expected[:, columns], rtol=0, atol=1e-5)
+
+
+def test_running_it_twice_gives_the_same_bytes(elsewhere, data, tmp_path):
+    first = elsewhere(data / "valid.csv", output=tmp_path / "1.csv")[1].read_bytes()
+    second = elsewhere(data / "valid.csv", "--batch-size", "16", output=tmp_path / "2.csv")[1].read_bytes()
+    assert first == second
+
+
+def test_study_is_the_given_path_without_its_file_character_for_character(elsewhere, data, tmp_path):
+    given = pd.read_csv(data / "test.csv")["Path"]
+    awkward = f"./{data.name}/../{given[0]}"
+    pd.DataFrame({"Path": [given[1], awkward, f" {given[2]} "]}).to_csv(tmp_path / "in.csv", index=False)
+    done, output = elsewhere(tmp_path / "in.csv")
+    assert "0 of 3 views unreadable" in done.stderr
+    expected = list(dict.fromkeys(path.rpartition("/")[0] for path in (given[1], awkward, given[2])))
+    assert list(pd.read_csv(output)["Study"]) == expected
+
+
+def test_a_csv_as_spreadsheets_write_it_is_read(elsewhere, data, tmp_path):
+    given = list(pd.read_csv(data / "test.csv")["Path"][:3])
+    lines = ["Sex,Path", f'Male,"{given[0]}"', "", f"Female,{given[1]}", ",", f"Male,{given[0]}", f"Male,{given[2]}"]
+    (tmp_path / "in.csv").write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode())
+    done, output = elsewhere(tmp_path / "in.csv")
+    assert done.returncode == 0, done.stderr
+    assert list(pd.read_csv(output)["Study"]) == list(dict.fromkeys(path.rpartition("/")[0] for path in given))
+
+
+@pytest.mark.parametrize("spoil", ["missing", "empty", "cut", "text", "folder"])
+def test_a_view_that_cannot_be_read_is_left_out_and_a_study_without_any_gets_the_prior(
+    elsewhere, ensemble, data, tmp_path, spoil
+):
+    copy = shutil.copytree(data, tmp_path / "data" / data.name)
+    paths = pd.read_csv(copy / "test.csv")["Path"]
+    studies = paths.str.rpartition("/")[0]
+    twice = studies[studies.duplicated()].iloc[0]
+    once = studies[~studies.duplicated(keep=False)].iloc[0]
+    spoilt = [copy.parent / paths[studies == study].iloc[0] for study in (twice, once)]
+    for file in spoilt:
+        content = file.read_bytes()
+        file.unlink()
+        if spoil == "folder":
+            file.mkdir()
+        elif spoil != "missing":
+            file.write_bytes({"empty": b"", "cut": content[: len(content) // 2], "text": b"Path\n1\n"}[spoil])
+    done, output = elsewhere(copy / "test.csv", cwd=copy.parent)
+    assert done.returncode == 0, done.stderr
+    found = pd.read_csv(output).set_index("Study")
+    assert len(found) == studies.nunique()
+    assert np.isfinite(found.to_numpy()).all()
+    for category in COMPETITION:
+        assert found.loc[once, category] == pytest.approx(ensemble.prior[category], abs=1e-12)
+        assert found.loc[twice, category] != found.loc[once, category]
+    assert all(f"left out {file.relative_to(copy.parent).as_posix()}" in done.stderr for file in spoilt)
+    assert f"no readable view of {once}" in done.stderr
+    assert "(2 of" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("Image\na.png\n", "has no column Path; its columns are Image"),
+        ("Path\n", "has no rows"),
+        ("Path\n\n \n", "has no rows"),
+    ],
+)
+def test_an_input_that_cannot_be_answered_is_one_line_and_no_output(elsewhere, tmp_path, text, message):
+    (tmp_path / "in.csv").write_text(text)
+    done, output = elsewhere(tmp_path / "in.csv")
+    assert done.returncode == 1
+    assert message in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert not output.exists()
+
+
+def test_a_missing_input_and_an_output_that_cannot_be_written_are_one_line(elsewhere, data, tmp_path):
+    done, _ = elsewhere(tmp_path / "none.csv")
+    assert done.returncode == 1
+    assert "none.csv could not be read" in done.stderr
+    (tmp_path / "file").write_text("")
+    done, _ = elsewhere(data / "test.csv", output=tmp_path / "file" / "out.csv")
+    assert done.returncode == 1
+    assert "out.csv could not be written" in done.stderr.splitlines()[-1]
+
+
+def test_a_file_that_was_tampered_with_is_named(elsewhere, data):
+    model = elsewhere.bundle / "models" / "tuned.onnx"
+    model.write_bytes(model.read_bytes() + b"\0")
+    done, output = elsewhere(data / "test.csv")
+    assert done.returncode == 1
+    assert "tuned.onnx is not the file that was packaged" in done.stderr
+    assert not output.exists()
+
+
+def test_wrong_usage_is_told_apart_from_wrong_input(elsewhere, data):
+    assert elsewhere(data / "test.csv", "--batch-size", "0")[0].returncode == 2
+
+
+def test_images_are_found_under_another_root_and_below_dropped_folders(elsewhere, data, tmp_path):
+    done, _ = elsewhere(data / "test.csv", "--image-root", str(data), cwd=tmp_path)
+    assert "0 of" in done.stderr
+    assert "wrote" in done.stderr
+
+
+def test_it_writes_nothing_but_its_output(elsewhere, data, tmp_path):
+    for path in (*elsewhere.bundle.rglob("*"), elsewhere.bundle):
+        path.chmod(path.stat().st_mode & ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH))
+    before = {path: path.stat().st_mtime_ns for path in elsewhere.bundle.rglob("*")}
+    work = tmp_path / "work"
+    work.mkdir()
+    done, output = elsewhere(data / "test.csv", cwd=work, PYTHONDONTWRITEBYTECODE="1")
+    assert done.returncode == 0, done.stderr
+    assert {path: path.stat().st_mtime_ns for path in elsewhere.bundle.rglob("*")} == before
+    assert not list(work.iterdir())
+    assert [path.name for path in output.parent.iterdir()] == ["out.csv"]
+
+
+def test_scores_that_float32_would_make_equal_stay_apart(tmp_path):
+    scores = np.array([[1 - 3e-10], [1 - 2e-10]])
+    predict.write_rows(tmp_path / "out.csv", ["Study", "Edema"], ["a", "b"], scores)
+    lines = (tmp_path / "out.csv").read_text().splitlines()
+    assert [float(line.split(",")[1]) for line in lines[1:]] == scores[:, 0].tolist()
+
+
+def test_cuda_is_asked_for_only_where_a_device_is(monkeypatch):
+    available = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(predict.Path, "exists", lambda path: str(path) != "/dev/nvidiactl")
+    assert predict.wanted_providers(available) == ["CPUExecutionProvider"]
+    monkeypatch.setattr(predict.Path, "exists", lambda path: True)  # noqa: ARG005
+    assert predict.wanted_providers(available) == ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    assert predict.wanted_providers(["CPUExecutionProvider"]) == ["CPUExecutionProvider"]
+
+
+def test_the_script_and_what_it_carries_are_python_38(bundle):
+    import ast
+
+    for path in bundle.folder.glob("*.py"):
+        ast.parse(path.read_text(), feature_version=(3, 8))
+
+
+def test_other_image_code_than_the_models_were_packed_with_is_refused(elsewhere, data):
+    submission = elsewhere.bundle / "submission.json"
+    content = json.loads(submission.read_text())
+    content["members"][0]["preprocessing"]["revision"] = 0
+    submission.write_text(json.dumps(content))
+    manifest = json.loads((elsewhere.bundle / "manifest.json").read_text())
+    import hashlib
+
+    manifest["sha256"]["submission.json"] = hashlib.sha256(submission.read_bytes()).hexdigest()
+    (elsewhere.bundle / "manifest.json").write_text(json.dumps(manifest))
+    done, _ = elsewhere(data / "test.csv")
+    assert done.returncode == 1
+    assert "needs other image code than this bundle's" in done.stderr
