@@ -50,7 +50,9 @@ def test_predictions_are_those_of_the_tuned_heads(tuned, data_folder):
     table = read_splits(data_folder, run.categories)["valid"]
     features = np.load(run.path / "features" / "valid.npy")
     found = scores(run, "valid", tuned=True)
-    np.testing.assert_allclose(found.rows(table.studies), expit(features @ heads["weight"].T + heads["bias"]), rtol=1e-5)
+    np.testing.assert_allclose(
+        found.rows(table.studies), expit(features @ heads["weight"].T + heads["bias"]), rtol=1e-5
+    )
     np.testing.assert_allclose(found.rows(table.studies), expit(predict_logits(run, table)), rtol=1e-4)
 
 
@@ -138,7 +140,9 @@ def test_heads_that_are_not_those_of_the_report_are_refused(tuned, tmp_path, dam
     run.heads_file.unlink()
     if damage == "changed":
         run.heads_file.write_bytes(content)
-    with pytest.raises(RunError, match=r"heads\.safetensors is not what cft\.json says it is; run `cxr-cft cft .*again"):
+    with pytest.raises(
+        RunError, match=r"heads\.safetensors is not what cft\.json says it is; run `cxr-cft cft .*again"
+    ):
         run.tuned()
 
 
@@ -190,7 +194,9 @@ def test_data_that_are_gone_are_asked_for(run, tmp_path):
 @pytest.mark.parametrize("split", ["train", "valid"])
 def test_data_that_are_not_those_of_training_are_refused(run, own_data, change_split, split):
     change_split(own_data, split, lambda rows: rows[1:])
-    with pytest.raises(RunError, match=r"the CSVs in .*Tiny are not those that run small was trained on; train it again"):
+    with pytest.raises(
+        RunError, match=r"the CSVs in .*Tiny are not those that run small was trained on; train it again"
+    ):
         tune_run(run, root=own_data)
     assert run.tuned() is None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -37,6 +37,7 @@ def test_each_state_becomes_what_its_policy_says(blank, uncertain):
     assert mask[:, 0].tolist() == [1, 1, uncertain != "ignore", blank == "negative"]
 
 
+@settings(deadline=None)
 @given(raw_labels, settings_of_any_kind)
 def test_every_known_label_counts_as_it_is(raw, settings):
     targets, mask = training_targets(raw, NAMES, settings)
@@ -45,12 +46,14 @@ def test_every_known_label_counts_as_it_is(raw, settings):
     assert (targets[known] == raw[known]).all()
 
 
+@settings(deadline=None)
 @given(raw_labels, settings_of_any_kind)
 def test_a_category_without_a_known_label_is_left_out_altogether(raw, settings):
     raw[:, 1] = np.where(raw[:, 1] >= 0, np.nan, raw[:, 1])
     assert not training_targets(raw, NAMES, settings)[1][:, 1].any()
 
 
+@settings(deadline=None)
 @given(raw_labels, settings_of_any_kind)
 def test_targets_and_mask_are_binary_float32_and_never_nan(raw, settings):
     for values in training_targets(raw, NAMES, settings):
@@ -59,6 +62,7 @@ def test_targets_and_mask_are_binary_float32_and_never_nan(raw, settings):
         assert np.isin(values, (0, 1)).all()
 
 
+@settings(deadline=None)
 @given(raw_labels, settings_of_any_kind)
 def test_raw_states_are_not_changed_by_a_policy(raw, settings):
     before = raw.copy()
@@ -66,6 +70,7 @@ def test_raw_states_are_not_changed_by_a_policy(raw, settings):
     np.testing.assert_array_equal(raw, before)
 
 
+@settings(deadline=None)
 @given(raw_labels, settings_of_any_kind, st.permutations(range(3)))
 def test_a_category_keeps_its_policy_in_any_order_of_columns(raw, settings, order):
     names = [NAMES[column] for column in order]
@@ -75,6 +80,7 @@ def test_a_category_keeps_its_policy_in_any_order_of_columns(raw, settings, orde
         np.testing.assert_array_equal(moved, original[:, order])
 
 
+@settings(deadline=None)
 @given(raw_labels)
 def test_known_labels_are_positive_or_negative_and_the_rest_is_nan(raw):
     known = known_labels(raw)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxr_cft.data.predictions import read_predictions, write_logits, write_predictions
@@ -32,6 +32,7 @@ def folder(tmp_path_factory) -> Path:
 # ---- round trips
 
 
+@settings(deadline=None)
 @given(st.dictionaries(names, st.tuples(doubles, doubles), min_size=1, max_size=8))
 def test_every_name_and_every_double_reads_back_to_the_last_bit(folder, rows):
     scores = np.array(list(rows.values()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxr_cft.data.studies import aggregate_views, study_of
@@ -34,6 +34,7 @@ def test_each_category_takes_its_own_maximum():
     assert joined.tolist() == [[0.2, 0.9], [0.5, 0.5]]
 
 
+@settings(deadline=None)
 @given(views)
 def test_a_study_is_the_maximum_of_those_of_its_views_that_have_a_value(rows):
     paths = [f"{study}/view{number}.jpg" for number, (study, _) in enumerate(rows)]

@@ -82,8 +82,9 @@ def test_paths_alone_can_be_read_where_there_are_no_labels(csv):
         b"\nPath,Edema\n\na/1.jpg,1\n\n",
         b" Path , Edema\na/1.jpg , 1 \n",
         b'"Path","Edema"\n"a/1.jpg","1"\n',
+        b'"Path", "Edema"\n"a/1.jpg", "1"\n',
     ],
-    ids=["byte order mark", "CRLF", "no last newline", "blank lines", "blanks around", "quotes"],
+    ids=["byte order mark", "CRLF", "no last newline", "blank lines", "blanks around", "quotes", "blanks and quotes"],
 )
 def test_every_common_way_of_writing_a_csv_reads_the_same(csv, content):
     table = rows_of(csv(content))

@@ -1,0 +1,111 @@
+"""Made studies, members and run folders: no network is needed to weigh predictions."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cxr_cft.artifacts import fingerprint, open_run, write_csv, write_json
+from cxr_cft.data.predictions import Predictions, write_predictions
+from cxr_cft.ensemble import Member, weights
+
+CATEGORIES = ("Cardiomegaly", "Edema")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_search():
+    """A handful of weights is found sooner than the search's own length allows for."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(weights, "GENERATIONS", 40)
+        patch.setattr(weights, "PATIENCE", 20)
+        yield
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def names():
+    """Study names, two studies a patient."""
+
+    def names(number):
+        return [f"Tiny/valid/patient{k // 2:05d}/study{k % 2 + 1}" for k in range(number)]
+
+    return names
+
+
+@pytest.fixture
+def member(names):
+    """A member of scores (S, C), the studies in reverse order: nobody may rely on a CSV's order."""
+
+    def member(name, scores, categories=CATEGORIES, studies=None):
+        scores = np.asarray(scores, dtype=np.float64)
+        studies = names(len(scores)) if studies is None else studies
+        found = Predictions(Path(f"{name}.csv"), tuple(studies[::-1]), tuple(categories), scores[::-1])
+        return Member(name, "csv", Path(f"{name}.csv"), False, "0" * 64, found)
+
+    return member
+
+
+@pytest.fixture
+def made():
+    """Labels (S, 2) and one member's probabilities (S, 2) per noise: the logits' distance of the classes is 2."""
+
+    def made(rng, studies, noises, prevalence=0.3):
+        labels = (rng.random((studies, 2)) < prevalence).astype(np.float64)
+        logits = [2 * labels * (noise < 10) - 1 + noise * rng.normal(size=labels.shape) for noise in noises]
+        return labels, [1 / (1 + np.exp(-z)) for z in logits]
+
+    return made
+
+
+@pytest.fixture
+def write_labels():
+    """A labels CSV (or valid.csv) of two views a study."""
+
+    def write(path, studies, labels, categories=CATEGORIES):
+        rows = [
+            [f"{study}/view{view}_frontal.jpg", *("" if np.isnan(x) else int(x) for x in row)]
+            for study, row in zip(studies, labels, strict=True)
+            for view in (1, 2)
+        ]
+        write_csv(path, ["Path", *categories], rows)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def write_scores(tmp_path):
+    """A prediction CSV of another tool, named by its stem."""
+
+    def write(name, studies, scores, categories=CATEGORIES):
+        path = tmp_path / f"{name}.csv"
+        write_predictions(path, studies, categories, np.asarray(scores, dtype=np.float64))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    """A complete run as far as an ensemble looks at one: run.json, weights, predictions; tuned where asked for."""
+
+    def make(name, studies, scores, *, tuned=None, root="nowhere", categories=CATEGORIES):
+        folder = tmp_path / "weights" / name
+        folder.mkdir(parents=True)
+        model = folder / "model.safetensors"
+        model.write_bytes(f"weights of {name}".encode())
+        write_predictions(folder / "predictions" / "valid.csv", studies, categories, np.asarray(scores))
+        files = {"model.safetensors": fingerprint(model)}
+        write_json(folder / "run.json", {"categories": list(categories), "files": files, "data": {"root": str(root)}})
+        if tuned is not None:
+            heads = folder / "heads.safetensors"
+            heads.write_bytes(f"heads of {name}".encode())
+            write_predictions(folder / "predictions" / "valid.cft.csv", studies, categories, np.asarray(tuned))
+            write_json(folder / "cft.json", {"model": files["model.safetensors"], "heads": fingerprint(heads)})
+        return open_run(folder)
+
+    return make
