@@ -74,6 +74,9 @@ def test_uncertain_labels_are_unknown_and_views_of_a_study_are_joined(two_runs, 
     labels[:10, 1] = np.nan
     blank = search_ensemble((), two_runs, (), write_labels(tmp_path / "b.csv", names(NUMBER), labels))
     assert uncertain == blank
+    labels[:10, 1] = 0
+    negative = search_ensemble((), two_runs, (), write_labels(tmp_path / "n.csv", names(NUMBER), labels))
+    assert negative.equal.fitted != blank.equal.fitted
     assert blank.studies == NUMBER
     assert blank.equal.fitted != search_ensemble((), two_runs, (), None).equal.fitted
 
