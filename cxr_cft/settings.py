@@ -95,6 +95,7 @@ class TrainingSettings(Section):
         "auto", description="autocast; auto: bf16 on a GPU that has it"
     )
     channels_last: bool = Field(True, description="memory layout of images; faster for convolutions")
+    threads: int = Field(0, ge=0, description="threads of the arithmetic on the CPU; 0: as many as torch takes")
     workers: int = Field(4, ge=0, description="processes that read and augment images")
 
 

@@ -13,7 +13,7 @@ from cxr_cft.artifacts import Run, fingerprint, read_json, write_array, write_js
 from cxr_cft.data.table import Table, check_images
 from cxr_cft.progress import SILENT, Progress
 from cxr_cft.settings import Recipe
-from cxr_cft.training.inference import default_device, over_table
+from cxr_cft.training.inference import arithmetic_threads, default_device, over_table
 from cxr_cft.training.model import load_model
 
 
@@ -31,7 +31,8 @@ def cached_features(run: Run, splits: dict[str, Table], progress: Progress = SIL
         model = load_model(run).to(device)
         for split, table in stale.items():
             check_images(table)
-            features = over_table(model.features, table, recipe, device, f"features of {split}", progress)
+            with arithmetic_threads(recipe):
+                features = over_table(model.features, table, recipe, device, f"features of {split}", progress)
             key = run.path / "features" / f"{split}.json"
             key.unlink(missing_ok=True)  # killed after the array is written, the old key must not vouch for it
             write_array(key.with_suffix(".npy"), features)

@@ -14,8 +14,9 @@ from cxr_cft.cft.features import cached_features
 from cxr_cft.cft.heads import fine_tune_heads
 from cxr_cft.data.labels import known_labels
 from cxr_cft.data.predictions import write_logits
-from cxr_cft.data.splits import read_splits, without_patients
-from cxr_cft.errors import RunError
+from cxr_cft.data.splits import read_splits, shared_patients
+from cxr_cft.data.table import Table, read_frame
+from cxr_cft.errors import RunError, first_few
 from cxr_cft.progress import SILENT, Progress
 from cxr_cft.settings import Recipe
 from cxr_cft.training.model import load_model, save_tensors
@@ -37,7 +38,11 @@ def tune_run(
     splits = read_splits(folder, run.categories)
     if fingerprint(splits["train"].source, splits["valid"].source) != run.info["data"]["fingerprint"]:
         raise RunError(f"the CSVs in {folder} are not those that run {run.name} was trained on; train it again")
-    splits["train"] = without_patients(splits["train"], [part for name, part in splits.items() if name != "train"])
+    splits["train"] = _trained_on(run, splits["train"])
+    for (_, split), patients in shared_patients(splits).items():
+        progress.note(
+            f"{len(patients)} patients of {split}.csv were trained on: {first_few(patients)}; it is not unseen"
+        )
 
     features = cached_features(run, splits, progress)
     head = load_model(run).head
@@ -71,6 +76,13 @@ def tune_run(
         },
     )
     return result.report
+
+
+def _trained_on(run: Run, table: Table) -> Table:
+    """The rows of train.csv that the backbone saw: training leaves out patients of other splits, and says so there."""
+    split = read_frame(run.path / "split.csv")
+    kept = set(split["Path"][split["split"] == "train"])
+    return table.take(np.asarray([path in kept for path in table.paths], dtype=bool))
 
 
 def _records(report: pd.DataFrame) -> list[dict[str, object]]:

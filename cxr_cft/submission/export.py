@@ -72,7 +72,8 @@ def _compare(name: str, model: Classifier, path: Path, images: NDArray[np.uint8]
             if not worst <= TOLERANCE:
                 raise SubmissionError(
                     f"run {name}: ONNX and torch differ by {worst:.1e} on {source} at a batch of {batch} "
-                    f"(at most {TOLERANCE:.0e}); it was not packaged"
+                    f"(at most {TOLERANCE:.0e}), so that it was not packaged; features that hardly vary show their "
+                    "rounding: train the run longer, or leave it out of the ensemble"
                 )
     return worst
 

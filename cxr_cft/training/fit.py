@@ -27,7 +27,7 @@ from cxr_cft.metrics import auroc, per_category
 from cxr_cft.progress import Progress
 from cxr_cft.settings import Recipe
 from cxr_cft.training.checkpoint import Checkpoint, Standing
-from cxr_cft.training.inference import over_table
+from cxr_cft.training.inference import ordered_loader, over_batches
 from cxr_cft.training.losses import masked_bce
 from cxr_cft.training.model import Classifier
 
@@ -74,6 +74,7 @@ class _Fitting:
         self.batches = ShuffledBatches(len(task.train), settings.batch_size, recipe.seed)
         views = Views(task.train, recipe.model.image_size, recipe.augment)
         self.loader = loader(views, self.batches, settings.workers)
+        self.validation = ordered_loader(task.valid, recipe)
         groups = param_groups_weight_decay(self.model, settings.weight_decay)
         self.optimizer = self.accelerator.prepare_optimizer(AdamW(groups, lr=settings.lr))
         self.schedule = OneCycleLR(
@@ -135,7 +136,7 @@ class _Fitting:
         """AUROC (C,) over the validation studies; nan where a category has not both classes."""
         self.model.eval()
         with self.accelerator.autocast():
-            logits = over_table(self.model, self.task.valid, self.recipe, self.device, "  validation", self.progress)
+            logits = over_batches(self.model, self.validation, self.device, "  validation", self.progress)
         _, labels = self.task.valid.study_labels()
         _, scores = aggregate_views(self.task.valid.paths, logits.astype(np.float64))
         return per_category(auroc, known_labels(labels), scores)

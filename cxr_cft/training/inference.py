@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from cxr_cft.artifacts import Run
 from cxr_cft.data.loader import OrderedBatches, Views, loader, read_batches
@@ -16,10 +19,23 @@ from cxr_cft.progress import SILENT, Progress
 from cxr_cft.settings import Recipe
 from cxr_cft.training.model import load_model
 
+Batches: TypeAlias = DataLoader[tuple[Tensor, Tensor]]
+
 
 def default_device() -> torch.device:
     """The first GPU where there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def arithmetic_threads(recipe: Recipe) -> Iterator[None]:
+    """Let torch use as many threads on the CPU as the recipe says, for as long as the block runs."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(recipe.training.threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def over_table(
@@ -34,13 +50,27 @@ def over_table(
 
     The function's module must be in evaluation mode. Raises DataError for an image that cannot be read.
     """
-    views = Views(table, recipe.model.image_size)
+    return over_batches(function, ordered_loader(table, recipe), device, description, progress)
+
+
+def ordered_loader(table: Table, recipe: Recipe) -> Batches:
+    """All views of a table in its order; whoever passes over it often keeps it, and with it the reading processes."""
     # Without a backward pass twice the training batch fits wherever training did.
     batches = OrderedBatches(len(table), 2 * recipe.training.batch_size)
+    return loader(Views(table, recipe.model.image_size), batches, recipe.training.workers)
+
+
+def over_batches(
+    function: Callable[[Tensor], Tensor],
+    batches: Batches,
+    device: torch.device,
+    description: str,
+    progress: Progress = SILENT,
+) -> NDArray[np.float32]:
+    """`over_table` for a loader that is there already."""
     parts = []
     with torch.inference_mode():
-        reading = read_batches(loader(views, batches, recipe.training.workers))
-        for images, _ in progress.track(reading, description, len(batches), "batches"):
+        for images, _ in progress.track(read_batches(batches), description, len(batches), "batches"):
             parts.append(function(images.to(device, non_blocking=True)).float().cpu().numpy())
     return np.concatenate(parts)
 
@@ -50,4 +80,5 @@ def predict_logits(run: Run, table: Table, progress: Progress = SILENT) -> NDArr
     device = default_device()
     model = load_model(run, tuned=run.tuned() is not None).to(device)
     recipe = Recipe.model_validate(run.info["recipe"])
-    return over_table(model, table, recipe, device, f"predicting with {run.name}", progress)
+    with arithmetic_threads(recipe):
+        return over_table(model, table, recipe, device, f"predicting with {run.name}", progress)

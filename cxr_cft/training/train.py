@@ -20,7 +20,7 @@ from cxr_cft.progress import SILENT, Progress
 from cxr_cft.settings import Recipe
 from cxr_cft.training.checkpoint import Checkpoint
 from cxr_cft.training.fit import Task, fit
-from cxr_cft.training.inference import default_device, over_table
+from cxr_cft.training.inference import arithmetic_threads, default_device, over_table
 from cxr_cft.training.model import Classifier, build_model, save_tensors
 
 
@@ -34,50 +34,24 @@ def train_run(
     """
     folder = weights / name
     _check_free(folder, resume=resume)
-    categories = chosen_categories(recipe.labels)
-    splits = read_splits(root, categories)
-    held_out = [table for split, table in splits.items() if split != "train"]
-    table = without_patients(splits["train"], held_out)
-    if len(table) < len(splits["train"]):
-        progress.note(
-            f"left out {len(splits['train']) - len(table)} training views of patients who are in other splits"
-        )
-    splits["train"] = table
-    task = _task(splits, recipe, fingerprint(splits["train"].source, splits["valid"].source))
-    for each in splits.values():
-        check_images(each)
-    model = build_model(recipe, len(categories))
+    splits, task = _data(recipe, root, progress)
+    model = build_model(recipe, len(task.train.categories))
     _start_head(model, task)
-    unlearnt = [category for category, mask in zip(categories, task.mask.T, strict=True) if not mask.any()]
-    if unlearnt:
-        progress.note(f"no known label in {table.source.name}, so predicted as a constant: {', '.join(unlearnt)}")
-
     size = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     progress.note(
-        f"training {name}: {recipe.model.backbone} ({size:.1f} million parameters) on {len(table)} views "
+        f"training {name}: {recipe.model.backbone} ({size:.1f} million parameters) on {len(task.train)} views "
         f"at {recipe.model.image_size} px"
     )
     folder.mkdir(parents=True, exist_ok=True)
-    standing = fit(model, task, recipe, folder, progress)
-
-    run = Run(folder, {})
-    save_tensors(run.model_file, model.state_dict())
-    write_csv(
-        folder / "split.csv",
-        ["Path", "split"],
-        ((path, split) for split, part in splits.items() for path in part.paths),
-    )
-    device = default_device()
-    for split, part in splits.items():
-        if split != "train":
-            logits = over_table(model, part, recipe, device, f"predicting {split}", progress)
-            write_logits(run.predictions(split, tuned=False), part, logits)
+    with arithmetic_threads(recipe):
+        standing = fit(model, task, recipe, folder, progress)
+        _finish(Run(folder, {}), model, splits, recipe, progress)
     write_json(
         folder / "run.json",
         {
             "recipe": recipe.model_dump(mode="json"),
-            "categories": list(categories),
-            "unlearnt": unlearnt,
+            "categories": list(task.train.categories),
+            "unlearnt": _unlearnt(task),
             "preprocessing": preprocessing(recipe.model.image_size),
             "data": {"root": str(root.resolve()), "fingerprint": task.fingerprint},
             "metrics": {
@@ -86,7 +60,7 @@ def train_run(
                 "valid_note": "the epoch was chosen on these studies: optimistic",
             },
             "versions": library_versions(),
-            "files": {"model.safetensors": fingerprint(run.model_file)},
+            "files": {"model.safetensors": fingerprint(folder / "model.safetensors")},
         },
     )
     Checkpoint(folder).remove()
@@ -100,8 +74,23 @@ def _check_free(folder: Path, *, resume: bool) -> None:
         raise RunError(f"run {folder} is unfinished; go on with it by --resume, or choose another --name")
 
 
-def _task(splits: dict[str, Table], recipe: Recipe, data: str) -> Task:
-    train, valid = splits["train"], splits["valid"]
+def _data(recipe: Recipe, root: Path, progress: Progress) -> tuple[dict[str, Table], Task]:
+    """The splits, training views without the patients of the others, and what is to be learnt from them."""
+    categories = chosen_categories(recipe.labels)
+    splits = read_splits(root, categories)
+    everyone = splits["train"]
+    splits["train"] = train = without_patients(everyone, [part for name, part in splits.items() if name != "train"])
+    if len(train) < len(everyone):
+        progress.note(f"left out {len(everyone) - len(train)} training views of patients who are in other splits")
+    task = _task(train, splits["valid"], recipe)
+    for table in splits.values():
+        check_images(table)
+    if unlearnt := _unlearnt(task):
+        progress.note(f"no known label in {train.source.name}, so predicted as a constant: {', '.join(unlearnt)}")
+    return splits, task
+
+
+def _task(train: Table, valid: Table, recipe: Recipe) -> Task:
     if not len(train):
         raise DataError(f"{train.source}: every patient is also in another split; nothing is left to train on")
     targets, mask = training_targets(train.labels, train.categories, recipe.labels)
@@ -112,7 +101,23 @@ def _task(splits: dict[str, Table], recipe: Recipe, data: str) -> Task:
         raise DataError(
             f"{valid.source} has no category with both a positive and a negative study; none can be validated"
         )
-    return Task(train, targets, mask, valid, data)
+    return Task(train, targets, mask, valid, fingerprint(train.source, valid.source))
+
+
+def _unlearnt(task: Task) -> list[str]:
+    """The categories that no training view has a known label of."""
+    return [name for name, mask in zip(task.train.categories, task.mask.T, strict=True) if not mask.any()]
+
+
+def _finish(run: Run, model: Classifier, splits: dict[str, Table], recipe: Recipe, progress: Progress) -> None:
+    """Write the weights, who was in which split, and the predictions of every split but training."""
+    save_tensors(run.model_file, model.state_dict())
+    rows = ((path, split) for split, table in splits.items() for path in table.paths)
+    write_csv(run.path / "split.csv", ["Path", "split"], rows)
+    for split, table in splits.items():
+        if split != "train":
+            logits = over_table(model, table, recipe, default_device(), f"predicting {split}", progress)
+            write_logits(run.predictions(split, tuned=False), table, logits)
 
 
 def _start_head(model: Classifier, task: Task) -> None:
