@@ -1,0 +1,1 @@
+"""What the README's tables state, measured; `make bench` runs all of it, `python -m tests.benchmarks NAME` one."""

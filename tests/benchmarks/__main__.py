@@ -1,0 +1,25 @@
+"""Run the named benchmarks, or all of them, and print each one's table as Markdown."""
+
+import importlib
+import platform
+import sys
+
+from cxr_cft.artifacts import library_versions
+
+BENCHMARKS = ("genetic", "fine_tuning", "throughput", "demo_seeds")
+
+
+def main(names):
+    unknown = [name for name in names if name not in BENCHMARKS]
+    if unknown:
+        sys.exit(f"there is no benchmark {unknown[0]}; there are {', '.join(BENCHMARKS)}")
+    print(f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}")
+    print(", ".join(f"{library} {version}" for library, version in library_versions().items()))
+    for name in names or BENCHMARKS:
+        module = importlib.import_module(f"tests.benchmarks.{name}")
+        print(f"\n## {module.__doc__.splitlines()[0]}\n", flush=True)
+        module.main()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
