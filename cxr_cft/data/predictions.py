@@ -85,7 +85,7 @@ def read_predictions(source: Path, categories: Sequence[str]) -> Predictions:
 def _column(frame: pd.DataFrame, category: str, source: Path) -> NDArray[np.float64]:
     if category not in frame.columns:
         raise PredictionsError(f"{source} has no column {category}{did_you_mean(category, frame.columns)}")
-    values: NDArray[np.float64] = pd.to_numeric(frame[category], errors="coerce").to_numpy(dtype=np.float64)
+    values = np.array([_number(text) for text in frame[category]], dtype=np.float64)
     wrong = ~np.isfinite(values)
     if wrong.any():
         row = int(wrong.argmax())
@@ -93,3 +93,11 @@ def _column(frame: pd.DataFrame, category: str, source: Path) -> NDArray[np.floa
             f"{source}, line {frame.index[row]}, {category}: '{frame[category].iloc[row]}' is no finite number"
         )
     return values
+
+
+def _number(text: str) -> float:
+    """The nearest float64, nan for no number; not every version of pandas.to_numeric reads to the last bit."""
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
