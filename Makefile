@@ -35,7 +35,7 @@ test: setup  ## the test suite (ARGS="-k cft" for a part)
 
 bench: setup  ## measure what the README's tables state
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
-	$(BIN)/python -m tests.benchmarks
+	$(BIN)/python -m tests.benchmarks $(ARGS)
 
 clean:  ## remove the virtual environment and caches; weights and submissions stay
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -64,8 +64,12 @@ def theirs(method, train, valid, head, seed):
         return torch.tensor(auroc(labels.view(-1).numpy(), logits.detach().view(-1).numpy()))
 
     if method == "bce":
-        optimizer = BP("cpu", loss_fn=torch.nn.BCEWithLogitsLoss(), optimizer_class=torch.optim.Adam)
-        optimizer.device, optimizer.optimizer_kwargs = "cpu", {"lr": 1e-4}
+        optimizer = BP(
+            device="cpu",
+            loss_fn=torch.nn.BCEWithLogitsLoss(),
+            optimizer_class=torch.optim.Adam,
+            optimizer_kwargs={"lr": 1e-4},
+        )
     else:
         optimizer = GAForLinear(device="cpu", metric=metric)
     columns = [torch.from_numpy(part[1][:, None].astype(np.float32)) for part in (train, valid)]
