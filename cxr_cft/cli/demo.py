@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +22,7 @@ MARK = ".made-by-cxr-cft-demo"  # what says that a folder may be replaced: the d
 
 
 def demo(
+    context: typer.Context,
     patients: Annotated[int, typer.Option(help="Phantom patients; fewer are quicker and prove less.")] = 2000,
     epochs: Annotated[int | None, typer.Option(help="Epochs of each backbone.", show_default="the recipes'")] = None,
     seed: Annotated[int, typer.Option(help="Of phantoms, training and searches.")] = 0,
@@ -29,23 +31,24 @@ def demo(
 ) -> None:
     """Do it all on made radiographs: data, three backbones, CFT, ensemble, bundle, offline prediction, score."""
     begin = time.monotonic()
+    step = partial(_step, context)
     _clear(weights)
     data, found = weights / "phantoms", weights / "ensemble.json"
     overrides = [] if epochs is None else ["--set", f"training.epochs={epochs}"]
-    _step("data", "phantoms", data, "--patients", patients, "--seed", seed)
-    _step("data", "inspect", data)
-    _step("train", *RECIPES, "--data", data, "--weights", weights, *overrides, *_seed(seed))
-    _step("cft", "--weights", weights)
-    _step("ensemble", "--weights", weights, "--seed", seed)
-    _step("package-submission", "--weights", weights, "--name", "demo", "--out", submissions)
+    step("data", "phantoms", data, "--patients", patients, "--seed", seed)
+    step("data", "inspect", data)
+    step("train", *RECIPES, "--data", data, "--weights", weights, *overrides, *_seed(seed))
+    step("cft", "--weights", weights)
+    step("ensemble", "--weights", weights, "--seed", seed)
+    step("package-submission", "--weights", weights, "--name", "demo", "--out", submissions)
     bundle, output = submissions / "demo", weights / "server-output.csv"
-    _step("verify-submission", bundle, "--csv", data / "test.csv", "--out", output)
+    step("verify-submission", bundle, "--csv", data / "test.csv", "--out", output)
     blends = {use: weights / f"test-{use}.csv" for use in ("equal", "ga")}
     members = [f"{recipe}={weights / recipe / 'predictions' / 'test.cft.csv'}" for recipe in RECIPES]
     for use, path in blends.items():
         given = [part for member in members for part in ("--predictions", member)]
-        _step("blend", found, *given, "--use", use, "--out", path)
-    _step("score", output, data / "test.csv")
+        step("blend", found, *given, "--use", use, "--out", path)
+    step("score", output, data / "test.csv")
     _print_table(weights, data / "test.csv", blends, output)
     for what, where in (
         ("data", data),
@@ -67,13 +70,11 @@ def _clear(folder: Path) -> None:
     (folder / MARK).touch()
 
 
-def _step(*words: object) -> None:
+def _step(context: typer.Context, *words: object) -> None:
     """Show a command and run it, as if it had been typed."""
-    from cxr_cft.cli.main import app
-
     typed = [str(word) for word in words]
     console.stdout().rule(f"cxr-cft {shlex.join(typed)}", align="left", style="dim")
-    app(args=typed, standalone_mode=False)
+    context.find_root().command.main(args=typed, standalone_mode=False)
 
 
 def _seed(seed: int) -> list[str]:

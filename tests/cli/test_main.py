@@ -2,11 +2,15 @@
 
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 
 from cxr_cft import __version__
+from cxr_cft.cft.heads import METHODS
+from cxr_cft.cli.cft import Method
 from cxr_cft.cli.main import app, run
+from cxr_cft.settings import CftMethod
 
 COMMANDS = (
     ["data", "phantoms"],
@@ -110,6 +114,10 @@ def test_an_interrupted_command_ends_with_130(monkeypatch, capsys):
     monkeypatch.setattr("cxr_cft.evaluation.score.score_file", interrupted)
     assert run(["score", "a.csv", "b.csv"]) == 130
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_the_methods_that_the_command_offers_are_the_methods_that_there_are():
+    assert [method.value for method in Method] == list(get_args(CftMethod)) == list(METHODS)
 
 
 def test_stages_are_listed_in_the_order_in_which_they_are_needed(capsys):

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from cxr_cft.data.labels import CATEGORIES
 from cxr_cft.data.phantoms import findings
 from cxr_cft.data.phantoms.film import develop
 from cxr_cft.data.phantoms.frontal import frontal_chest
@@ -30,7 +31,7 @@ from cxr_cft.data.phantoms.signs import add_signs
 from cxr_cft.errors import DataError
 from cxr_cft.progress import SILENT, Progress
 
-HEADER = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *findings.CATEGORIES)
+HEADER = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *CATEGORIES)
 SPLITS = ("train", "valid", "test")
 # Shares of the patients in train and valid; the rest is test. Assumed: valid must hold enough positives of the rare
 # categories to choose by.

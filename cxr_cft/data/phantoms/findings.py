@@ -8,22 +8,8 @@ from statistics import NormalDist
 
 import numpy as np
 
-CATEGORIES = (
-    "No Finding",
-    "Enlarged Cardiomediastinum",
-    "Cardiomegaly",
-    "Lung Opacity",
-    "Lung Lesion",
-    "Edema",
-    "Consolidation",
-    "Pneumonia",
-    "Atelectasis",
-    "Pneumothorax",
-    "Pleural Effusion",
-    "Pleural Other",
-    "Fracture",
-    "Support Devices",
-)
+from cxr_cft.data.labels import CATEGORIES
+
 # CheXpert's label hierarchy (Irvin et al. 2019, figure 1): a parent is true whenever one of its children is.
 OPACITIES = ("Lung Lesion", "Edema", "Consolidation", "Pneumonia", "Atelectasis")
 

@@ -8,7 +8,7 @@ from importlib import resources
 
 import numpy as np
 
-from cxr_cft.data.phantoms.findings import CATEGORIES
+from cxr_cft.data.labels import CATEGORIES
 
 POSITIVE, NEGATIVE, UNCERTAIN, BLANK = "1.0", "0.0", "-1.0", ""
 
