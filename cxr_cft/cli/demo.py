@@ -73,7 +73,7 @@ def _clear(folder: Path) -> None:
 def _step(context: typer.Context, *words: object) -> None:
     """Show a command and run it, as if it had been typed."""
     typed = [str(word) for word in words]
-    console.stdout().rule(f"cxr-cft {shlex.join(typed)}", align="left", style="dim")
+    console.stdout().print(f"\n$ cxr-cft {shlex.join(typed)}", style="bold", soft_wrap=True, markup=False)
     context.find_root().command.main(args=typed, standalone_mode=False)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any
@@ -16,6 +17,9 @@ from cxr_cft.data.images import read_image
 from cxr_cft.data.table import Table
 from cxr_cft.errors import DataError
 from cxr_cft.settings import AugmentSettings
+
+# A worker forked while the parent holds threads can hang: it is started from a clean process.
+_CLEAN_START = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 
 class Views(Dataset[tuple[torch.Tensor, torch.Tensor]]):
@@ -98,8 +102,7 @@ def loader(
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
-        # A worker forked while the parent holds threads can hang; forkserver starts it from a clean process.
-        multiprocessing_context="forkserver" if workers > 0 else None,
+        multiprocessing_context=_CLEAN_START if workers > 0 else None,
     )
 
 

@@ -4,6 +4,8 @@ Each seed draws its own phantoms, trains, tunes and searches anew; the interval 
 the spread of the three what luck does.
 """
 
+import contextlib
+import io
 import tempfile
 from pathlib import Path
 
@@ -21,7 +23,9 @@ def main():
         for seed in SEEDS:
             folder = Path(name) / str(seed)
             given = ["demo", "--seed", seed, "--weights", folder / "weights", "--submissions", folder / "submissions"]
-            if run([str(word) for word in given]):
+            with contextlib.redirect_stdout(io.StringIO()):
+                failed = run([str(word) for word in given])
+            if failed:
                 raise SystemExit("the demo failed")
             weights = folder / "weights"
             truth = read_labels(weights / "phantoms" / "test.csv")
