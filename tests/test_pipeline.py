@@ -70,9 +70,11 @@ def test_from_phantoms_to_a_score(command, recipe_file):
     assert "out of fold" in told["ensemble"].out
     assert "optimistic" in told["cft"].out
 
-    blended = ["--predictions", "tiny=weights/tiny/predictions/test.cft.csv"]
-    blended += ["--predictions", "second=weights/second/predictions/test.cft.csv"]
-    command("blend", "weights/ensemble.json", *blended, "--out", "blended.csv")
+    members = [f"{name}=weights/{name}/predictions/test.cft.csv" for name in ("tiny", "second")]
+    command("blend", "weights/ensemble.json", "--predictions", *members, "--out", "blended.csv")
+    each = [word for member in members for word in ("--predictions", member)]
+    command("blend", "weights/ensemble.json", *each, "--out", "again.csv")
+    assert Path("again.csv").read_bytes() == Path("blended.csv").read_bytes()
     by_csv = pd.read_csv("blended.csv").set_index("Study")
     by_bundle = pd.read_csv("out.csv").set_index("Study")
     np.testing.assert_allclose(by_bundle, by_csv.loc[by_bundle.index, by_bundle.columns], rtol=0, atol=1e-5)

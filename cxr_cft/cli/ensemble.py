@@ -53,6 +53,10 @@ def blend(
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="CSV", help="Where the blended probabilities go.")],
+    more: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[[NAME=]CSV]...", help="Further CSVs behind one --predictions.", show_default=False),
+    ] = None,
     use: Annotated[
         Literal["chosen", "equal", "ga"], typer.Option("--use", help="Which of the file's weights.")
     ] = "chosen",
@@ -61,7 +65,7 @@ def blend(
     from cxr_cft.ensemble.apply import blend_csvs
     from cxr_cft.ensemble.file import read_ensemble
 
-    studies = blend_csvs(read_ensemble(file).using(use), predictions, out)
+    studies = blend_csvs(read_ensemble(file).using(use), [*predictions, *(more or ())], out)
     console.say(f"{out}: {studies} rows")
 
 

@@ -33,7 +33,8 @@ def package_submission(
 def verify_submission(
     bundle: Annotated[Path, typer.Argument(metavar="submissions/NAME", help="A packaged submission.")],
     csv: Annotated[
-        Path | None, typer.Option(metavar="CSV", help="Views to predict.", show_default="the --labels CSV")
+        Path | None,
+        typer.Option(metavar="CSV", help="Views to predict.", show_default="the --labels CSV, else made radiographs"),
     ] = None,
     labels: Annotated[Path | None, typer.Option(metavar="CSV", help="Labels to score the output with.")] = None,
     out: Annotated[
@@ -46,10 +47,8 @@ def verify_submission(
     from cxr_cft.submission.verify import rehearse
 
     source = csv or labels
-    if source is None:
-        raise typer.BadParameter("give views to predict, by --csv or --labels", param_hint="--csv")
-    output = out or bundle.parent / f"{bundle.name}-{source.stem}.csv"
-    rehearsal = rehearse(bundle, source, output, image_root=source.resolve().parent.parent)
+    output = out or bundle.parent / f"{bundle.name}-{source.stem if source else 'made'}.csv"
+    rehearsal = rehearse(bundle, source, output, console.TerminalProgress())
     for line in rehearsal.told.splitlines():
         console.say(f"predict.py: {line}")
     network = "without a network" if rehearsal.offline else "the network could not be cut on this system"

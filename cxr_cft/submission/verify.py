@@ -13,12 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxr_cft.data.labels import COMPETITION
+from cxr_cft.data.phantoms import write_phantoms
 from cxr_cft.data.predictions import read_predictions
 from cxr_cft.data.studies import study_of
 from cxr_cft.data.table import read_frame
 from cxr_cft.errors import SubmissionError, first_few
+from cxr_cft.progress import SILENT, Progress
 
 TIME_LIMIT = 3600.0  # seconds; the server's is not published (assumed)
+HIDDEN_PATIENTS, HIDDEN_SIZE = (
+    40,
+    320,
+)  # of the made hidden set: some ten studies, CheXpert-small's size
 
 
 @dataclass(frozen=True)
@@ -32,52 +38,56 @@ class Rehearsal:
     told: str
 
 
-def rehearse(bundle: Path, csv: Path, output: Path, image_root: Path | None = None) -> Rehearsal:
+def rehearse(bundle: Path, csv: Path | None, output: Path, progress: Progress = SILENT) -> Rehearsal:
     """Run a copy of the bundle's predict.py on `csv`, then check `output` by the competition's rules.
 
     The copy is read-only and lies elsewhere; the working directory is new; of the environment only PATH, HOME and the
-    locale are left; where the system allows it, the run has no network. Raises SubmissionError if the script fails or
+    locale are left; where the system allows it, the run has no network. Images are looked for from the folder above
+    the CSV's on; without a CSV the bundle answers for made radiographs. Raises SubmissionError if the script fails or
     its output would be rejected.
     """
     if not (bundle / "predict.py").is_file():
         raise SubmissionError(
             f"{bundle} is no bundle: it has no predict.py; make one with `cxr-cft package-submission`"
         )
-    isolation = _without_network()
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
-        copy = place / "src"
-        shutil.copytree(bundle, copy)
-        _read_only(copy)
-        (place / "work").mkdir()
-        # Not sys.executable's resolved target: the link in a virtual environment is what finds its libraries.
-        command = [
-            *isolation,
-            sys.executable,
-            "-B",
-            str(copy / "predict.py"),
-            str(csv.resolve()),
-            str(output.resolve()),
-        ]
-        if image_root is not None:
-            command += ["--image-root", str(image_root.resolve())]
-        environment = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "LC_ALL") if key in os.environ}
+        if csv is None:
+            write_phantoms(place / "hidden", patients=HIDDEN_PATIENTS, size=HIDDEN_SIZE, progress=progress)
+            csv = place / "hidden" / "test.csv"
+        if not csv.is_file():
+            raise SubmissionError(f"there is no file {csv}")
         begin = time.perf_counter()
-        try:
-            done = subprocess.run(  # noqa: S603 - the command is our own
-                command, cwd=place / "work", env=environment, capture_output=True, text=True, timeout=TIME_LIMIT
-            )
-        except subprocess.TimeoutExpired:
-            raise SubmissionError(f"{bundle}: predict.py had not finished after {TIME_LIMIT:.0f} seconds") from None
+        offline, told = _run(bundle, csv.resolve(), output.resolve(), place)
         seconds = time.perf_counter() - begin
+        return Rehearsal(output, check_output(output, csv), seconds, offline, told)
+
+
+def _run(bundle: Path, csv: Path, output: Path, place: Path) -> tuple[bool, str]:
+    """Run the script in `place`; returns whether the network was cut, and what the script told."""
+    isolation = _without_network()
+    copy = place / "src"
+    shutil.copytree(bundle, copy)
+    _read_only(copy)
+    (place / "work").mkdir()
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.unlink(missing_ok=True)
+    # The link in a virtual environment, not what it points to, is what finds the environment's libraries.
+    command = [*isolation, sys.executable, "-B", str(copy / "predict.py"), str(csv), str(output)]
+    command += ["--image-root", str(csv.parent.parent)]
+    environment = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "LC_ALL") if key in os.environ}
+    try:
+        done = subprocess.run(  # noqa: S603 - the command is our own
+            command, cwd=place / "work", env=environment, capture_output=True, text=True, timeout=TIME_LIMIT
+        )
+    except subprocess.TimeoutExpired:
+        raise SubmissionError(f"{bundle}: predict.py had not finished after {TIME_LIMIT:.0f} seconds") from None
+    finally:
         _writable(copy)
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
         raise SubmissionError(f"{bundle}: predict.py failed with exit code {done.returncode}: {last}")
-    studies = check_output(output, csv)
-    return Rehearsal(output, studies, seconds, bool(isolation), done.stderr)
+    return bool(isolation), done.stderr
 
 
 def check_output(output: Path, csv: Path) -> int:

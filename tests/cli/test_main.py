@@ -60,7 +60,6 @@ def test_the_version_is_the_packages(capsys):
         (["train", "demo_densenet"], "Missing option '--data'"),
         (["cft", "--method", "magic"], "'magic'"),
         (["train", "a", "b", "--data", "x", "--name", "n"], "one name cannot serve several recipes"),
-        (["verify-submission", "somewhere"], "give views to predict, by --csv or --labels"),
     ],
 )
 def test_wrong_usage_ends_with_2_and_says_what_is_wrong(arguments, message, capsys):
@@ -83,7 +82,7 @@ def test_wrong_usage_ends_with_2_and_says_what_is_wrong(arguments, message, caps
         (["ensemble"], "no complete run under weights"),
         (["predict", "nothing", "--csv", "a.csv", "--out", "b.csv"], "there is no run weights/nothing"),
         (["package-submission"], "there is no file weights/ensemble.json"),
-        (["verify-submission", "x", "--csv", "y.csv"], "x is no bundle"),
+        (["verify-submission", "x"], "x is no bundle"),
         (["score", "a.csv", "b.csv"], "there is no file b.csv"),
         (["blend", "x.json", "--predictions", "a.csv", "--out", "b.csv"], "there is no file x.json"),
     ],

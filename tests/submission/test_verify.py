@@ -11,10 +11,21 @@ from cxr_cft.submission.verify import check_output, rehearse
 
 
 def test_a_good_bundle_passes_and_leaves_its_output(bundle, data, tmp_path):
-    found = rehearse(bundle.folder, data / "test.csv", tmp_path / "out.csv", image_root=data.parent)
+    found = rehearse(bundle.folder, data / "test.csv", tmp_path / "out.csv")
     studies = pd.read_csv(data / "test.csv")["Path"].str.rpartition("/")[0].nunique()
     assert found.studies == studies == len(pd.read_csv(tmp_path / "out.csv"))
     assert "0 of" in found.told
+
+
+def test_without_a_csv_it_answers_for_made_radiographs(bundle, tmp_path):
+    found = rehearse(bundle.folder, None, tmp_path / "out.csv")
+    assert found.studies == len(pd.read_csv(tmp_path / "out.csv")) > 5
+    assert "0 of" in found.told
+
+
+def test_a_csv_that_is_not_there_is_named(bundle, tmp_path):
+    with pytest.raises(SubmissionError, match=r"there is no file .*none.csv"):
+        rehearse(bundle.folder, tmp_path / "none.csv", tmp_path / "out.csv")
 
 
 def test_a_script_that_fails_is_reported_with_its_last_line(bundle, data, tmp_path):
@@ -26,7 +37,7 @@ def test_a_script_that_fails_is_reported_with_its_last_line(bundle, data, tmp_pa
 
 def test_a_script_that_needs_the_network_fails_where_it_can_be_cut(bundle, data, tmp_path):
     copy = shutil.copytree(bundle.folder, tmp_path / "bundle")
-    good = rehearse(copy, data / "test.csv", tmp_path / "out.csv", image_root=data.parent)
+    good = rehearse(copy, data / "test.csv", tmp_path / "out.csv")
     if not good.offline:
         pytest.skip("this system does not let a process give up its network")
     script = "import socket\nassert socket.if_nameindex() == [(1, 'lo')], 'there is a network'\nraise SystemExit('cut')"
