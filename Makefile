@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo train-all check test bench clean
+.PHONY: help setup demo data-given train-all check test bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -20,9 +20,11 @@ $(VENV)/.installed: pyproject.toml
 demo: setup  ## the whole way on made radiographs, in minutes (ARGS="--patients 200 --epochs 2" for less)
 	$(BIN)/cxr-cft demo $(ARGS)
 
-train-all: setup  ## train the three real recipes: make train-all DATA=/path/to/CheXpert-v1.0-small
-	@test -n "$(DATA)" || { echo "say where the data are: make train-all DATA=/path/to/CheXpert-v1.0-small (a folder with train.csv and valid.csv)"; exit 1; }
+train-all: data-given setup  ## train the three real recipes: make train-all DATA=/path/to/CheXpert-v1.0-small
 	$(BIN)/cxr-cft train-all --data "$(DATA)" $(ARGS)
+
+data-given:
+	@test -n "$(DATA)" || { echo "say where the data are: make train-all DATA=/path/to/CheXpert-v1.0-small (a folder with train.csv and valid.csv)"; exit 1; }
 
 check: setup  ## lint, types, and the rule of who may import whom
 	$(BIN)/ruff check

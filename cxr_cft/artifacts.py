@@ -67,6 +67,14 @@ def replacing(path: Path) -> Iterator[Path]:
             _remove(beside)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it. Raises CxrCftError where that cannot be done."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CxrCftError(f"{path} could not be made: {error.strerror}") from error
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` so that `path` holds either what it held before or all of it."""
     with replacing(path) as beside:
@@ -159,6 +167,17 @@ class Run:
         """The heads that CFT tuned; there only once `cft` has run."""
         return self.path / "heads.safetensors"
 
+    def data(self, root: Path | None = None) -> tuple[Path, Path | None]:
+        """The data folder and image root of training, or `root` where the folder has moved since.
+
+        Raises RunError if it is not there.
+        """
+        found = root or Path(self.info["data"]["root"])
+        if not found.is_dir():
+            raise RunError(f"run {self.name} was trained on {found}, which is gone; say where it is now with --data")
+        image_root = self.info["data"].get("image_root")
+        return found, Path(image_root) if image_root else None
+
     def predictions(self, split: str, *, tuned: bool) -> Path:
         """Where the predictions of a split lie, by the trained head or by the tuned one."""
         return self.path / "predictions" / (f"{split}.cft.csv" if tuned else f"{split}.csv")
@@ -175,7 +194,9 @@ class Run:
         if report.get("model") != self.weights:
             return None
         if not self.heads_file.exists() or fingerprint(self.heads_file) != report.get("heads"):
-            raise RunError(f"{self.heads_file} is not what cft.json says it is; run `cxr-cft cft {self.path}` again")
+            raise RunError(
+                f"{self.heads_file} is missing or not what cft.json says it is; run `cxr-cft cft {self.path}` again"
+            )
         return report
 
 
@@ -218,6 +239,12 @@ def find_runs(names: Sequence[str], weights: Path) -> list[Run]:
             f"no complete run under {weights}; train one first, e.g. `cxr-cft train densenet121 --data ROOT`"
         )
     return [open_run(run.path) for run in runs]
+
+
+def check_name(name: str) -> None:
+    """Raise RunError unless `name` can name a folder of its own: a run, or a bundle."""
+    if not name or name.startswith(".") or Path(name).name != name:
+        raise RunError(f"'{name}' is no name for a folder; use letters, digits, - and _")
 
 
 def _remove(path: Path) -> None:

@@ -55,12 +55,17 @@ class ModelSettings(Section):
 class LabelSettings(Section):
     """`[labels]`: which categories are learnt, and what blank and uncertain labels become in training."""
 
-    categories: Literal["competition", "all"] | Annotated[tuple[str, ...], Field(min_length=1)] = "all"
-    blank: BlankPolicy | dict[str, BlankPolicy] = "negative"
+    categories: Literal["competition", "all"] | Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+        "all", description="the columns to learn: the competition's five, CheXpert's fourteen, or names"
+    )
+    blank: BlankPolicy | dict[str, BlankPolicy] = Field(
+        "negative", description="what a blank becomes, for all or per category (Chong et al.'s base training)"
+    )
     uncertain: UncertainPolicy | dict[str, UncertainPolicy] = Field(
         # U-Ones for Atelectasis and Edema, where the CheXpert paper measured it best among the five (Irvin et al. 2019,
         # Table 3); left out elsewhere. "default" serves every category that is not named.
-        default={"default": "ignore", "Atelectasis": "one", "Edema": "one"}
+        default={"default": "ignore", "Atelectasis": "one", "Edema": "one"},
+        description="what an uncertain label becomes, for all or per category; 'default' serves those not named",
     )
 
     @field_validator("categories")
@@ -85,12 +90,12 @@ class AugmentSettings(Section):
 class TrainingSettings(Section):
     """`[training]`: the optimiser and the loop."""
 
-    epochs: int = Field(5, ge=1)
-    batch_size: int = Field(32, ge=1)
-    lr: float = Field(1e-4, gt=0, description="peak learning rate of AdamW")
-    weight_decay: float = Field(1e-2, ge=0, description="of AdamW; biases and norms are spared")
-    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the learning rate rises")
-    clip_norm: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    epochs: int = Field(5, ge=1, description="passes over the training views (assumed)")
+    batch_size: int = Field(32, ge=1, description="views a step (assumed: fits 8 GB at 320 px)")
+    lr: float = Field(1e-4, gt=0, description="peak learning rate of AdamW (assumed: usual from ImageNet weights)")
+    weight_decay: float = Field(1e-2, ge=0, description="of AdamW, torch's default; biases and norms are spared")
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the learning rate rises (assumed)")
+    clip_norm: float = Field(1.0, gt=0, description="largest norm of the gradient (assumed)")
     precision: Literal["auto", "no", "bf16", "fp16"] = Field(
         "auto", description="autocast; auto: bf16 on a GPU that has it"
     )
@@ -102,14 +107,16 @@ class TrainingSettings(Section):
 class CftSettings(Section):
     """`[cft]`: how each category's head is tuned on its known labels."""
 
-    methods: Annotated[tuple[CftMethod, ...], Field(min_length=1)] = ("bce", "ga")
+    methods: Annotated[tuple[CftMethod, ...], Field(min_length=1)] = Field(
+        ("bce", "ga"), description="what is tried for each category: bce, asl, ga"
+    )
     metric: Metric = Field("auroc", description="what chooses the head on the validation set")
 
 
 class Recipe(Section):
     """One backbone's whole training and fine-tuning, as `cxr-cft train` takes it."""
 
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="of weights, order, augmentation and searches")
     model: ModelSettings
     labels: LabelSettings = LabelSettings()
     augment: AugmentSettings = AugmentSettings()

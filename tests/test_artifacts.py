@@ -390,6 +390,6 @@ def test_damaged_heads_are_refused_with_the_way_out(tmp_path, damage):
     folder = tune(make_run(tmp_path, "a"))
     damage(folder / "heads.safetensors")
     with pytest.raises(
-        RunError, match=r"heads\.safetensors is not what cft\.json says it is; run `cxr-cft cft .*a` again$"
+        RunError, match=r"heads\.safetensors is missing or not what cft\.json says it is; run `cxr-cft cft .*a` again$"
     ):
         open_run(folder).tuned()

@@ -1,8 +1,8 @@
 """One category's head by gradient: a short path of solutions from the trained head to the one that fits best.
 
-The objective is convex and small, so a quasi-Newton method solves it in tens of passes. Instead of stopping a slow
-descent early, it is solved to the end for a few strengths of a pull towards the *trained* head; validation chooses
-among them.
+The objective is small and smooth (and for BCE convex): a quasi-Newton method solves it in tens of passes. Instead of
+stopping a slow descent early, it is solved to the end for a few strengths of a pull towards the *trained* head;
+validation chooses among them.
 """
 
 from __future__ import annotations

@@ -172,9 +172,12 @@ def _counts(split: str, labels: NDArray[np.float64]) -> dict[str, int]:
 
 
 def _why_not(counts: dict[str, int]) -> str:
-    lacking = [name for name, count in counts.items() if not count]
-    words = {"train": "in training", "valid": "in validation"}
-    return ", ".join(f"no known {name.split('_')[1]} {words[name.split('_')[0]]}" for name in lacking)
+    reasons = []
+    for split, where in (("train", "in training"), ("valid", "in validation")):
+        lacking = [kind for kind in ("positives", "negatives") if not counts[f"{split}_{kind}"]]
+        if lacking:
+            reasons.append(f"no known {lacking[0] if len(lacking) == 1 else 'labels'} {where}")
+    return ", ".join(reasons)
 
 
 def _array(values: ArrayOrTensor) -> NDArray[Any]:

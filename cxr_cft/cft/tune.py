@@ -19,6 +19,7 @@ from cxr_cft.data.table import Table, read_frame
 from cxr_cft.errors import RunError, first_few
 from cxr_cft.progress import SILENT, Progress
 from cxr_cft.settings import Recipe
+from cxr_cft.training.inference import arithmetic_threads
 from cxr_cft.training.model import load_model, save_tensors
 
 
@@ -32,10 +33,8 @@ def tune_run(
     """
     recipe = Recipe.model_validate(run.info["recipe"])
     methods = tuple(methods or recipe.cft.methods)
-    folder = root or Path(run.info["data"]["root"])
-    if not folder.is_dir():
-        raise RunError(f"run {run.name} was trained on {folder}, which is gone; say where it is now with --data")
-    splits = read_splits(folder, run.categories)
+    folder, image_root = run.data(root)
+    splits = read_splits(folder, run.categories, image_root)
     if fingerprint(splits["train"].source, splits["valid"].source) != run.info["data"]["fingerprint"]:
         raise RunError(f"the CSVs in {folder} are not those that run {run.name} was trained on; train it again")
     splits["train"] = _trained_on(run, splits["train"])
@@ -46,17 +45,18 @@ def tune_run(
 
     features = cached_features(run, splits, progress)
     head = load_model(run).head
-    result = fine_tune_heads(
-        head.weight,
-        head.bias,
-        train=(features["train"], known_labels(splits["train"].labels)),
-        valid=(features["valid"], known_labels(splits["valid"].labels)),
-        methods=methods,
-        metric=recipe.cft.metric,
-        seed=recipe.seed,
-        names=run.categories,
-        progress=progress,
-    )
+    with arithmetic_threads(recipe):
+        result = fine_tune_heads(
+            head.weight,
+            head.bias,
+            train=(features["train"], known_labels(splits["train"].labels)),
+            valid=(features["valid"], known_labels(splits["valid"].labels)),
+            methods=methods,
+            metric=recipe.cft.metric,
+            seed=recipe.seed,
+            names=run.categories,
+            progress=progress,
+        )
     save_tensors(run.heads_file, {"weight": torch.from_numpy(result.weight), "bias": torch.from_numpy(result.bias)})
     for split in splits:
         if split != "train":

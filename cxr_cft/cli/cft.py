@@ -61,5 +61,14 @@ def _print(name: str, report: pd.DataFrame) -> None:
                 row["reason"] or "",
             )
         )
-    columns = ["category", ">train +/−", ">valid +/−", "method", ">before", ">after", ">s", "left as it was because"]
+    columns = [
+        "category",
+        ">train +/−",
+        ">valid +/−",
+        "method",
+        ">before",
+        ">after",
+        ">seconds",
+        "left as it was because",
+    ]
     console.table(f"{name}: validation score per category (it chose the method: 'after' is optimistic)", columns, rows)

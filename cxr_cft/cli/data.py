@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cxr_cft.cli import console
+from cxr_cft.cli.options import ImageRoot
 
 if TYPE_CHECKING:
     from cxr_cft.data.inspect import Inspection
@@ -20,7 +21,7 @@ def phantoms(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make; must not exist or be empty.")],
     patients: Annotated[int, typer.Option(help="Patients over all splits.")] = 2000,
     size: Annotated[int, typer.Option(help="Short side of a radiograph, in pixels.")] = 160,
-    seed: Annotated[int, typer.Option(help="The same seed makes the same files.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same files.")] = 0,
 ) -> None:
     """Make radiographs in CheXpert's layout: drawn chests with 14 findings, most training labels hidden."""
     from cxr_cft.data.phantoms import write_phantoms
@@ -32,11 +33,12 @@ def phantoms(
 @app.command("inspect")
 def inspect(
     root: Annotated[Path, typer.Argument(metavar="ROOT", help="Data folder with train.csv and valid.csv.")],
+    image_root: ImageRoot = None,
 ) -> None:
     """Count labels per category and state; find patients in two splits, and missing or unreadable images."""
     from cxr_cft.data.inspect import inspect_folder
 
-    found = inspect_folder(root, console.TerminalProgress())
+    found = inspect_folder(root, console.TerminalProgress(), image_root=image_root)
     _print_sizes(found)
     for split, facts in found.splits.items():
         rows = [(category, *states) for category, states in facts.states.items()]
@@ -53,6 +55,7 @@ def _print_sizes(found: Inspection) -> None:
 
 
 def _print_faults(found: Inspection) -> None:
+    from cxr_cft.data.labels import CATEGORIES
     from cxr_cft.errors import first_few
 
     faults = []
@@ -67,6 +70,9 @@ def _print_faults(found: Inspection) -> None:
         unlabelled = [
             category for category, (positive, negative, *_) in facts.states.items() if not positive + negative
         ]
+        absent = [category for category in CATEGORIES if category not in facts.states]
+        if absent:
+            faults.append(f"{split}: no column {', '.join(absent)}")
         if unlabelled:
             faults.append(f"{split}: no known label at all in {', '.join(unlabelled)}")
     for fault in faults:

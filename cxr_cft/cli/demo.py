@@ -25,7 +25,7 @@ def demo(
     context: typer.Context,
     patients: Annotated[int, typer.Option(help="Phantom patients; fewer are quicker and prove less.")] = 2000,
     epochs: Annotated[int | None, typer.Option(help="Epochs of each backbone.", show_default="the recipes'")] = None,
-    seed: Annotated[int, typer.Option(help="Of phantoms, training and searches.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of phantoms, training and searches.")] = 0,
     weights: Annotated[Path, typer.Option(metavar="DIR", help="Where data and runs go.")] = Path("weights/demo"),
     submissions: Annotated[Path, typer.Option(metavar="DIR", help="Where the bundle goes.")] = Path("submissions"),
 ) -> None:
@@ -62,11 +62,13 @@ def demo(
 
 
 def _clear(folder: Path) -> None:
+    from cxr_cft.artifacts import make_folder
+
     if folder.exists() and any(folder.iterdir()):
         if not (folder / MARK).exists():
             raise CxrCftError(f"{folder} is not empty and was not made by the demo; give another folder by --weights")
         shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     (folder / MARK).touch()
 
 

@@ -8,14 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cxr_cft.cli import console
-from cxr_cft.cli.options import DEFAULT_ENSEMBLE, DEFAULT_WEIGHTS, Runs, Weights
+from cxr_cft.cli.options import DEFAULT_ENSEMBLE, DEFAULT_WEIGHTS, Weights
 
 if TYPE_CHECKING:
     from cxr_cft.ensemble.file import Ensemble
 
 
 def ensemble(
-    runs: Runs = None,
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN]...",
+            help="Runs, by folder or by name under --weights.",
+            show_default="every complete run; with --predictions, none",
+        ),
+    ] = None,
     predictions: Annotated[
         list[Path] | None,
         typer.Option("--predictions", metavar="CSV", help="Validation predictions of another tool; repeatable."),
@@ -26,7 +33,7 @@ def ensemble(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.json", help="Where the weights go.", show_default="DIR/ensemble.json")
     ] = None,
-    seed: Annotated[int, typer.Option(help="The same seed finds the same weights.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed finds the same weights.")] = 0,
     weights: Weights = DEFAULT_WEIGHTS,
 ) -> None:
     """Search ensemble weights on the validation studies, and say out of fold whether they beat equal weights."""
@@ -70,26 +77,28 @@ def blend(
 
 
 def _print(found: Ensemble) -> None:
-    rows = [
-        (
-            name,
-            f"{estimate.fitted:.4f}",
-            f"{estimate.out_of_fold:.4f}",
-            *(f"{w:.3f}" for w in estimate.weights.values()),
-        )
-        for name, estimate in (("equal weights", found.equal), ("genetic algorithm", found.ga))
-    ]
-    columns = ["weights", ">fitted", ">out of fold", *(f">{member.name}" for member in found.members)]
-    console.table(f"mean AUROC of {', '.join(found.scored)} on {found.studies} validation studies", columns, rows)
+    from cxr_cft.ensemble.file import OPTIMISM
+
+    rows = []
+    for name, each in (("equal weights", found.equal), ("genetic algorithm", found.ga)):
+        weights = [f"{weight:.3f}" for weight in each.weights.values()]
+        rows.append((name, f"{each.fitted:.4f}", f"{each.out_of_fold:.4f} {_interval(each.interval)}", *weights))
+    columns = ["weights", ">fitted", ">out of fold (95 %)", *(f">{member.name}" for member in found.members)]
+    console.table(f"mean AUROC of {len(found.scored)} categories on {found.studies} validation studies", columns, rows)
+    positives = ", ".join(f"{count} {category}" for category, count in found.positives.items())
+    console.say(f"positives among the {found.studies}: {positives}")
     if len(found.members) == 1:
         console.say("one member only: there is nothing to weigh")
-        return
-    interval = (
-        "too few positives for an interval"
-        if found.interval is None
-        else f"95 % interval {found.interval[0]:+.4f} to {found.interval[1]:+.4f}"
-    )
-    winner = "the genetic algorithm wins" if found.chosen == "ga" else "equal weights win"
-    console.say(
-        f"out of fold {winner}: {found.difference:+.4f} from equal weights to the genetic algorithm's ({interval})"
-    )
+    else:
+        verdict = (
+            "the genetic algorithm's weights win and are used"
+            if found.chosen == "ga"
+            else "no gain over equal weights can be told from chance; equal weights are used"
+        )
+        told = f"genetic algorithm minus equal weights {found.difference:+.4f} {_interval(found.interval, '+')}"
+        console.say(f"out of fold: {told}: {verdict}")
+    console.say(OPTIMISM)
+
+
+def _interval(ends: tuple[float, float] | None, sign: str = "") -> str:
+    return "(too few positives for an interval)" if ends is None else f"({ends[0]:{sign}.3f} to {ends[1]:{sign}.3f})"

@@ -18,6 +18,10 @@ Runs = Annotated[
         metavar="[RUN]...", help="Runs, by folder or by name under --weights.", show_default="every complete run"
     ),
 ]
+ImageRoot = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Folder that the paths continue.", show_default="the CSV's, or the one above"),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 DEFAULT_WEIGHTS = Path("weights")

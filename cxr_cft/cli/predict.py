@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from cxr_cft.cli import console
-from cxr_cft.cli.options import DEFAULT_WEIGHTS, Weights
+from cxr_cft.cli.options import DEFAULT_WEIGHTS, ImageRoot, Weights
 
 
 def predict(
@@ -16,9 +16,7 @@ def predict(
     csv: Annotated[Path, typer.Option("--csv", metavar="CSV", help="A CSV with the column Path.")],
     out: Annotated[Path, typer.Option("--out", metavar="CSV", help="Where the probabilities go.")],
     level: Annotated[Literal["study", "image"], typer.Option(help="A row a study, or a row a view.")] = "study",
-    image_root: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder that the paths continue.", show_default="the CSV's")
-    ] = None,
+    image_root: ImageRoot = None,
     weights: Weights = DEFAULT_WEIGHTS,
 ) -> None:
     """Predict a CSV with a run; with the heads that CFT tuned, where it has."""

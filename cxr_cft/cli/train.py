@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cxr_cft.cli import console
-from cxr_cft.cli.options import DEFAULT_WEIGHTS, Data, Weights
+from cxr_cft.cli.options import DEFAULT_WEIGHTS, Data, ImageRoot, Weights
 from cxr_cft.errors import CxrCftError
 
 Overrides = Annotated[
@@ -23,6 +23,7 @@ def train(
     name: Annotated[str | None, typer.Option(help="The run's name; by default the recipe's.")] = None,
     overrides: Overrides = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished run of that name.")] = False,
+    image_root: ImageRoot = None,
 ) -> None:
     """Train backbones, one run each, blanks assumed negative; what comes out lies in DIR/NAME."""
     from cxr_cft.settings import load_recipe
@@ -30,10 +31,12 @@ def train(
 
     if name is not None and len(recipes) > 1:
         raise typer.BadParameter("one name cannot serve several recipes", param_hint="--name")
-    progress = console.TerminalProgress()
     loaded = [load_recipe(recipe, overrides or ()) for recipe in recipes]  # all of them, before hours go into the first
     for stem, recipe in loaded:
-        run = train_run(recipe, name or stem, data, weights, resume=resume, progress=progress)
+        run_name = stem if name is None else name
+        run = train_run(
+            recipe, run_name, data, weights, image_root=image_root, resume=resume, progress=console.TerminalProgress()
+        )
         metrics = run.info["metrics"]
         console.say(
             f"{run.path}: validation mean AUROC {metrics['valid_mean_auroc']:.4f} at epoch {metrics['best_epoch']}, "
@@ -45,20 +48,26 @@ def train_all(
     data: Data,
     weights: Weights = DEFAULT_WEIGHTS,
     overrides: Overrides = None,
+    image_root: ImageRoot = None,
 ) -> None:
     """Train every shipped recipe but the demo's; what is complete is kept, what is unfinished is resumed."""
-    from cxr_cft.settings import shipped_recipes
+    from cxr_cft.artifacts import open_run
+    from cxr_cft.data.table import data_folder
+    from cxr_cft.settings import load_recipe, shipped_recipes
 
+    data_folder(data)
+    names = [name for name in shipped_recipes() if not name.startswith("demo_")]
+    recipes = {name: load_recipe(name, overrides or ())[1] for name in names}
     failed = []
-    for recipe in shipped_recipes():
-        if recipe.startswith("demo_"):
-            continue
-        if (weights / recipe / "run.json").exists():
-            console.say(f"{weights / recipe}: complete, kept")
+    for name, recipe in recipes.items():
+        if (weights / name / "run.json").exists():
+            same = open_run(weights / name).info["recipe"] == recipe.model_dump(mode="json")
+            console.say(f"{weights / name}: complete{'' if same else ' (with other settings than now)'}, kept")
             continue
         try:
-            train([recipe], data, weights, overrides=overrides, resume=True)
+            train([name], data, weights, overrides=overrides, resume=True, image_root=image_root)
         except CxrCftError as error:
-            failed.append(f"{recipe}: {error}")
+            console.say(f"{weights / name}: failed: {error}")
+            failed.append(name)
     if failed:
-        raise CxrCftError("; ".join(failed))
+        raise CxrCftError(f"{len(failed)} of {len(recipes)} recipes failed, as told above: {', '.join(failed)}")

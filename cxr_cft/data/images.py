@@ -24,7 +24,7 @@ def read_image(path: str | os.PathLike[str], size: int) -> np.ndarray[Any, np.dt
     """Decode an image and fit it, whole and undistorted, into the middle of a black square.
 
     Keeping the proportions keeps the cardiothoracic ratio, and makes a full-resolution radiograph and its reduced copy
-    the same input. Returns (size, size) uint8. Raises OSError for a file that is missing,
+    nearly the same input. Returns (size, size) uint8. Raises OSError for a file that is missing,
     truncated or no image; Pillow's own message does not always name the file, so a caller should.
     """
     try:
@@ -32,7 +32,9 @@ def read_image(path: str | os.PathLike[str], size: int) -> np.ndarray[Any, np.dt
             # A JPEG is decoded at a reduced scale, still at least twice the target, so that the resize below averages.
             image.draft("L", (2 * size, 2 * size))
             grey = _to_grey(ImageOps.exif_transpose(image))
-    except (ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # damaged metadata raises whatever the damage led to: struct.error, TypeError, …
         raise OSError(f"cannot decode image file {os.fspath(path)!r}: {error}") from error
     scale = size / max(grey.size)
     width, height = (max(1, min(size, round(side * scale))) for side in grey.size)

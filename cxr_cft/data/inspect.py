@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from cxr_cft.data.images import read_image
 from cxr_cft.data.labels import CATEGORIES, NEGATIVE, POSITIVE, UNCERTAIN
 from cxr_cft.data.splits import shared_patients
 from cxr_cft.data.table import SPLITS, Table, data_folder, read_frame, read_table
 from cxr_cft.progress import SILENT, Progress
+
+SIDE = 64  # pixels to which an image is reduced to see whether it can be read (assumed)
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Inspection:
     shared: dict[tuple[str, str], list[str]]
 
 
-def inspect_folder(root: Path, progress: Progress = SILENT) -> Inspection:
+def inspect_folder(root: Path, progress: Progress = SILENT, *, image_root: Path | None = None) -> Inspection:
     """Read every CSV and decode every image of a data folder.
 
     Columns that CheXpert does not have are passed over; of its 14, those that a CSV has are counted. Raises DataError
@@ -49,7 +51,8 @@ def inspect_folder(root: Path, progress: Progress = SILENT) -> Inspection:
         source = root / f"{split}.csv"
         if source.is_file():
             present = set(read_frame(source).columns)
-            tables[split] = read_table(source, root, [name for name in CATEGORIES if name in present])
+            categories = [name for name in CATEGORIES if name in present]
+            tables[split] = read_table(source, root, categories, image_root=image_root)
     facts = {split: _facts(split, table, progress) for split, table in tables.items()}
     return Inspection(root, facts, shared_patients(tables))
 
@@ -62,9 +65,8 @@ def _facts(split: str, table: Table, progress: Progress) -> SplitFacts:
             missing.append(table.paths[row])
             continue
         try:
-            with Image.open(file) as image:
-                image.load()
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            read_image(file, SIDE)
+        except OSError as error:
             unreadable[table.paths[row]] = str(error)
     states = {}
     for column, category in enumerate(table.categories):

@@ -10,11 +10,15 @@ import numpy as np
 from cxr_cft.data.table import SPLITS, Table, data_folder, read_table
 
 
-def read_splits(root: Path, categories: Sequence[str]) -> dict[str, Table]:
+def read_splits(root: Path, categories: Sequence[str], image_root: Path | None = None) -> dict[str, Table]:
     """Read train.csv, valid.csv and, where there is one, test.csv of a data folder. Raises DataError."""
     root = data_folder(root)
     sources = {split: root / f"{split}.csv" for split in SPLITS}
-    return {split: read_table(source, root, categories) for split, source in sources.items() if source.is_file()}
+    return {
+        split: read_table(source, root, categories, image_root=image_root)
+        for split, source in sources.items()
+        if source.is_file()
+    }
 
 
 def shared_patients(tables: Mapping[str, Table]) -> dict[tuple[str, str], list[str]]:

@@ -16,6 +16,11 @@ from cxr_cft.errors import PredictionsError
 
 Floats = NDArray[np.float64]
 
+OPTIMISM = (
+    "The backbones' epochs and the tuned heads were chosen on the same validation studies, so that even the out-of-fold"
+    " numbers are optimistic for unseen patients; only studies that chose nothing can tell."
+)
+
 
 class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -47,6 +52,7 @@ class Estimate(_Entry):
     weights: dict[str, float]
     fitted: float
     out_of_fold: float
+    interval: tuple[float, float] | None = Field(None, description="95 % of out_of_fold; None where positives are few")
 
 
 class Ensemble(_Entry):
@@ -57,6 +63,7 @@ class Ensemble(_Entry):
     categories: tuple[str, ...]
     scored: tuple[str, ...]
     studies: int
+    positives: dict[str, int] = Field(default_factory=dict, description="positive studies of each scored category")
     members: tuple[MemberEntry, ...]
     chosen: Literal["equal", "ga"]
     equal: Estimate

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_cft.artifacts import Run, fingerprint, open_run, replacing, write_json, write_text
+from cxr_cft.artifacts import Run, check_name, fingerprint, open_run, replacing, write_json, write_text
 from cxr_cft.data.images import read_image
 from cxr_cft.data.labels import COMPETITION
 from cxr_cft.data.studies import AGGREGATION
 from cxr_cft.data.table import check_images, read_table
-from cxr_cft.ensemble.file import Ensemble
+from cxr_cft.ensemble.file import Ensemble, MemberEntry
 from cxr_cft.ensemble.members import run_fingerprint
 from cxr_cft.errors import SubmissionError, first_few
 from cxr_cft.progress import SILENT, Progress
@@ -26,6 +26,8 @@ from cxr_cft.submission.export import BATCHES, export_onnx
 
 CARRIED = ("cxr_cft.data.images", "cxr_cft.data.studies", "cxr_cft.ensemble.blend")
 """Modules that predict.py imports from the package; in a bundle they lie beside it under their last name."""
+
+MANIFEST = "manifest.json"
 
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip format's first day: the same input gives the same bytes
 
@@ -39,22 +41,33 @@ class Bundle:
     parity: dict[str, float]
 
 
-def package(ensemble: Ensemble, name: str, out: Path, progress: Progress = SILENT) -> Bundle:
+def package(
+    ensemble: Ensemble,
+    name: str,
+    out: Path,
+    progress: Progress = SILENT,
+    *,
+    near: Path | None = None,
+    root: Path | None = None,
+) -> Bundle:
     """Write OUT/NAME/ and OUT/NAME.zip from the runs of an ensemble file; an earlier bundle of that name is replaced.
 
-    Members without weight are left out. Raises SubmissionError if a member is a foreign CSV (there is no model to
-    pack), a run has changed since the weights were searched, or an export does not repeat torch's numbers.
+    Members without weight are left out. `near` is a folder to look for runs in that have moved since the search, `root`
+    the data folder, where that has moved. Raises RunError for a run that is gone, and SubmissionError if OUT/NAME holds
+    something else than a bundle, a member is a foreign CSV (there is no model to pack), a run has changed since the
+    weights were searched, or an export does not repeat torch's numbers.
     """
-    if not name or "/" in name or name.startswith("."):
-        raise SubmissionError(f"'{name}' is no name for a bundle; use letters, digits, - and _")
+    check_name(name)
+    _check_replaceable(out / name)
     foreign = [member.name for member in ensemble.members if member.kind == "csv" and member.weight > 0]
     if foreign:
         raise SubmissionError(
-            f"{first_few(foreign)} came from a CSV and has no model to pack; search the ensemble again over runs alone"
+            f"{first_few(foreign)} came from a CSV, which holds no model to pack; "
+            "search the ensemble again over runs alone"
         )
-    runs = {member.name: open_run(Path(member.source)) for member in ensemble.members if member.weight > 0}
+    runs = {member.name: _open(member, near) for member in ensemble.members if member.weight > 0}
     for member in ensemble.members:
-        if member.name in runs and run_fingerprint(runs[member.name], tuned=member.tuned) != member.fingerprint:
+        if member.name in runs and _changed(member, runs[member.name]):
             raise SubmissionError(f"run {member.name} has changed since the ensemble; run `cxr-cft ensemble` again")
 
     output = COMPETITION if set(COMPETITION) <= set(ensemble.categories) else ensemble.categories
@@ -68,7 +81,7 @@ def package(ensemble: Ensemble, name: str, out: Path, progress: Progress = SILEN
         packed = [member for member in ensemble.members if member.name in runs]
         for member in progress.track(packed, "exporting", len(packed), "models"):
             run = runs[member.name]
-            images = _sample_images(run)
+            images = _sample_images(run, root)
             path, parity[member.name] = export_onnx(run, images, tuned=member.tuned)
             shutil.copyfile(path, folder / "models" / f"{member.name}.onnx")
             entries.append(
@@ -94,19 +107,36 @@ def package(ensemble: Ensemble, name: str, out: Path, progress: Progress = SILEN
         )
         _write_code(folder)
         write_text(folder / "requirements.txt", _requirements())
-        write_text(folder / "MODEL_CARD.md", model_card(name, ensemble, list(runs.values()), parity))
+        write_text(folder / "MODEL_CARD.md", model_card(name, output, ensemble, list(runs.values()), parity))
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         sums = {path.relative_to(folder).as_posix(): fingerprint(path) for path in files}
-        write_json(folder / "manifest.json", {"sha256": sums})
+        write_json(folder / MANIFEST, {"sha256": sums})
     archive = out / f"{name}.zip"
     _zip(out / name, archive)
     return Bundle(out / name, archive, parity)
 
 
-def _sample_images(run: Run) -> NDArray[np.uint8]:
+def _check_replaceable(folder: Path) -> None:
+    """Only a bundle makes way for a bundle."""
+    if folder.exists() and not (folder.is_dir() and (not any(folder.iterdir()) or (folder / MANIFEST).is_file())):
+        raise SubmissionError(f"{folder} is there already and is no bundle; give another --name or --out")
+
+
+def _changed(member: MemberEntry, run: Run) -> bool:
+    tuned = run.tuned() is not None
+    return tuned != member.tuned or run_fingerprint(run, tuned=tuned) != member.fingerprint
+
+
+def _open(member: MemberEntry, near: Path | None) -> Run:
+    source = Path(member.source)
+    moved = near / member.name if near else source
+    return open_run(moved if moved.is_dir() and not source.is_dir() else source)
+
+
+def _sample_images(run: Run, root: Path | None) -> NDArray[np.uint8]:
     """As many validation images (n, S, S) as the largest comparison takes; repeated where there are fewer."""
-    root = Path(run.info["data"]["root"])
-    table = read_table(root / "valid.csv", root, run.categories, labelled=False)
+    root, image_root = run.data(root)
+    table = read_table(root / "valid.csv", root, run.categories, labelled=False, image_root=image_root)
     first = table.take(np.arange(len(table)) < max(BATCHES))
     check_images(first)
     images = [read_image(first.file(row), run.info["preprocessing"]["size"]) for row in range(len(first))]

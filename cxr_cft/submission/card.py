@@ -6,25 +6,25 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from cxr_cft.artifacts import Run
-from cxr_cft.ensemble.file import Ensemble
-
-OPTIMISM = """\
-The backbones' epochs and the tuned heads were chosen on the same validation studies, so that even the out-of-fold
-numbers are optimistic for unseen patients; only studies that chose nothing can tell."""
+from cxr_cft.ensemble.file import OPTIMISM, Ensemble
 
 INTENDED_USE = """\
 Research and competitions. Not a medical device: no decision about a patient may rest on it. It has seen the scanners,
 patients and labels of one data set, and can fail silently on others."""
 
 
-def model_card(name: str, ensemble: Ensemble, runs: Sequence[Run], parity: dict[str, float]) -> str:
-    """The card's Markdown, from the artefacts alone."""
+def model_card(
+    name: str, output: Sequence[str], ensemble: Ensemble, runs: Sequence[Run], parity: dict[str, float]
+) -> str:
+    """The card's Markdown, from the artefacts alone; `output` are the columns that the bundle writes."""
+    constant = [category for category in output if all(category in run.info["unlearnt"] for run in runs)]
     weights = {member.name: member for member in ensemble.members}
     lines = [
         f"# {name}",
         "",
-        f"Chest radiographs → probabilities of {', '.join(ensemble.categories)}. Made by cxr-cft {version('cxr-cft')}.",
+        f"Chest radiographs → probabilities of {', '.join(output)}. Made by cxr-cft {version('cxr-cft')}.",
         "",
+        *([f"A constant, for want of labels: {', '.join(constant)}.", ""] if constant else []),
         "## Models",
         "",
         "| model | backbone | input | heads | weight | largest difference of ONNX from torch |",

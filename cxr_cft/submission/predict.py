@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,12 +22,15 @@ import numpy as np
 import onnxruntime
 
 from cxr_cft.data.images import preprocessing, read_image
-from cxr_cft.data.studies import aggregate_views, study_of
+from cxr_cft.data.studies import AGGREGATION, aggregate_views, study_of
 from cxr_cft.ensemble.blend import blend_scores, expit
 
 if TYPE_CHECKING:
     Images = np.ndarray[Any, np.dtype[np.uint8]]
     Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+PROBED = 50  # paths that are looked for, to tell where the images lie
+EVERY = 15.0  # seconds between two lines of progress, where stderr is a file
 
 HERE = Path(__file__).resolve().parent
 
@@ -41,7 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("input", metavar="INPUT.csv", type=Path, help="a CSV with the column Path")
     parser.add_argument("output", metavar="OUTPUT.csv", type=Path, help="where the probabilities go")
     parser.add_argument(
-        "--image-root", type=Path, help="folder that the paths continue (default: the working directory)"
+        "--image-root",
+        type=Path,
+        help="folder that the paths continue, looked at first (else the working directory and the CSV's)",
     )
     parser.add_argument("--batch-size", type=_positive, default=16, metavar="N", help="images at once (default: 16)")
     chosen = parser.parse_args(arguments)
@@ -55,12 +61,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def predict(bundle: Path, source: Path, output: Path, image_root: Path | None, batch_size: int) -> None:
     """Predict the studies of `source` with the models of `bundle` and write them to `output`, all or nothing."""
-    specification = load_specification(bundle)
-    members = [Member(bundle, entry) for entry in specification["members"]]
-    _tell(f"{len(members)} models on {members[0].provider}")
+    if output.resolve() == source.resolve():
+        raise Failure(f"the output would take the place of {source}; give another one")
     paths = read_paths(source)
     roots = [root for root in (image_root, Path.cwd(), source.resolve().parent) if root is not None]
-    files = [find_image(path, roots) for path in paths]
+    files = find_images(paths, roots)
+    specification = load_specification(bundle)
+    if specification["aggregation"] != AGGREGATION:
+        raise Failure(f"the bundle's code does not join views by {specification['aggregation']}; package it again")
+    members = [Member(bundle, entry) for entry in specification["members"]]
+    _tell(f"{len(members)} models on {members[0].provider}")
 
     unreadable: dict[str, str] = {}
     scores = _scores(members, specification, paths, files, batch_size, unreadable)
@@ -76,6 +86,8 @@ def predict(bundle: Path, source: Path, output: Path, image_root: Path | None, b
     columns = [specification["categories"].index(category) for category in specification["output"]]
     write_rows(output, ["Study"] + specification["output"], studies, blended[:, columns])
     _tell(f"wrote {len(studies)} studies to {output} ({len(unreadable)} of {len(paths)} views unreadable)")
+    if len(unreadable) == len(paths):
+        raise Failure("not one view could be read, so that every study has the same average; give --image-root")
 
 
 def load_specification(bundle: Path) -> dict[str, Any]:
@@ -106,6 +118,11 @@ class Member:
         self.session = onnxruntime.InferenceSession(
             str(bundle / entry["model"]), options, providers=wanted_providers(onnxruntime.get_available_providers())
         )
+        told = self.session.get_modelmeta().custom_metadata_map
+        if json.loads(told["categories"]) != entry["categories"]:
+            raise Failure(
+                f"model {entry['name']} predicts other categories than submission.json says; package it again"
+            )
         self.provider = self.session.get_providers()[0].replace("ExecutionProvider", "")
 
     def logits(self, images: Images) -> Floats:
@@ -128,13 +145,13 @@ def wanted_providers(available: Sequence[str]) -> list[str]:
 
 
 def read_paths(source: Path) -> list[str]:
-    """The column Path of a CSV, without blank rows and each path once, in the order of the first."""
+    """The column Path of a CSV, as it is, without blank rows and each path once, in the order of the first."""
     try:
         with source.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             if "Path" not in (reader.fieldnames or []):
                 raise Failure(f"{source} has no column Path; its columns are {', '.join(reader.fieldnames or [])}")
-            paths = list(dict.fromkeys(row["Path"].strip() for row in reader if (row["Path"] or "").strip()))
+            paths = list(dict.fromkeys(row["Path"] for row in reader if (row["Path"] or "").strip()))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise Failure(f"{source} could not be read: {error}") from error
     if not paths:
@@ -142,15 +159,34 @@ def read_paths(source: Path) -> list[str]:
     return paths
 
 
-def find_image(path: str, roots: Sequence[Path]) -> Path:
-    """The image's file: under a root, whole or with leading folders dropped; where none is there, the plain one."""
-    parts = path.split("/")
-    for root in roots:
-        for skipped in range(len(parts)):
-            candidate = root.joinpath(*parts[skipped:]) if skipped else root / path
-            if candidate.is_file():
-                return candidate
-    return roots[0] / path
+def find_images(paths: Sequence[str], roots: Sequence[Path]) -> list[Path]:
+    """The images' files: under one root, whole or with leading folders dropped, the same way for every path.
+
+    Patient, study and view are never dropped: a picture of the same name may be somebody else's.
+    """
+    ways = [
+        (root, skipped)
+        for skipped in range(max(1, max(path.count("/") for path in paths) - 1))
+        for root in roots
+        if skipped == 0 or all(path.count("/") - skipped >= 2 for path in paths)
+    ]
+    probed = paths[:PROBED]
+    found = [sum(_is_file(_image(path, *way)) for path in probed) for way in ways]
+    best = ways[found.index(max(found))]  # the first of equals
+    if best != ways[0]:
+        _tell(f"images are taken from {best[0]}, without the first {best[1]} folders of their paths")
+    return [_image(path, *best) for path in paths]
+
+
+def _image(path: str, root: Path, skipped: int) -> Path:
+    return root.joinpath(*path.strip().split("/")[skipped:]) if skipped else root / path.strip()
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name too long, or with a zero byte
+        return False
 
 
 def write_rows(output: Path, header: Sequence[str], names: Sequence[str], values: Floats) -> None:
@@ -179,11 +215,12 @@ def _scores(
     scores = np.full((len(members), len(paths), len(specification["categories"])), np.nan)
     sizes = sorted({member.size for member in members})
     columns = [[m.entry["categories"].index(name) for name in specification["categories"]] for m in members]
+    counter = Counter(len(paths))
     for start in range(0, len(paths), batch_size):
         rows, images = _read(range(start, min(start + batch_size, len(paths))), paths, files, sizes, unreadable)
         for m, member in enumerate(members if rows else []):
             scores[m, rows] = expit(member.logits(images[member.size]))[:, columns[m]]
-        _tell_progress(min(start + batch_size, len(paths)), len(paths))
+        counter.tell(min(start + batch_size, len(paths)))
     return scores
 
 
@@ -196,8 +233,8 @@ def _read(
     for row in rows:
         try:
             read = [read_image(files[row], size) for size in sizes]
-        except (OSError, MemoryError) as error:
-            unreadable[paths[row]] = str(error)
+        except Exception as error:  # whatever one image does, the other studies get their rows
+            unreadable[paths[row]] = str(error) or type(error).__name__
             continue
         found.append(row)
         for size, image in zip(sizes, read):  # noqa: B905 - strict is younger than 3.8
@@ -223,13 +260,27 @@ def _blend(
     return studies, blend_scores(joined, weights, table("probability"), table("center"), table("spread"))
 
 
-def _tell_progress(done: int, total: int) -> None:
-    if sys.stderr.isatty():
-        print(f"\r{done} of {total} views", end="\n" if done == total else "", file=sys.stderr)  # noqa: T201
+class Counter:
+    """Progress on stderr: one line that counts on a terminal, a line now and then in a file."""
+
+    def __init__(self, total: int):
+        self.total = total
+        self.begin = self.told = time.monotonic()
+
+    def tell(self, done: int) -> None:
+        """Say how far it is, how fast, and how long it will take."""
+        now = time.monotonic()
+        rate = done / max(now - self.begin, 1e-9)
+        line = f"{done} of {self.total} views, {rate:.1f} a second, {(self.total - done) / rate:.0f} s left"
+        if sys.stderr.isatty():
+            print(f"\r{line}\033[K", end="\n" if done == self.total else "", file=sys.stderr, flush=True)  # noqa: T201
+        elif now - self.told > EVERY:
+            _tell(line)
+            self.told = now
 
 
 def _tell(message: str) -> None:
-    print(message, file=sys.stderr)  # noqa: T201 - a script's own output
+    print(message, file=sys.stderr, flush=True)  # noqa: T201 - a script's own output
 
 
 def _positive(text: str) -> int:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cxr_cft.artifacts import replacing
 from cxr_cft.data.labels import COMPETITION
 from cxr_cft.data.phantoms import write_phantoms
 from cxr_cft.data.predictions import read_predictions
 from cxr_cft.data.studies import study_of
-from cxr_cft.data.table import read_frame
+from cxr_cft.data.table import read_frame, read_table
 from cxr_cft.errors import SubmissionError, first_few
 from cxr_cft.progress import SILENT, Progress
 
+OUTPUT = "output.csv"
 TIME_LIMIT = 3600.0  # seconds; the server's is not published (assumed)
 HIDDEN_PATIENTS, HIDDEN_SIZE = (
     40,
@@ -27,87 +31,118 @@ HIDDEN_PATIENTS, HIDDEN_SIZE = (
 )  # of the made hidden set: some ten studies, CheXpert-small's size
 
 
+UNREADABLE = re.compile(r"\((\d+) of \d+ views unreadable\)")
+
+
 @dataclass(frozen=True)
 class Rehearsal:
-    """What a rehearsal found: the output CSV, its studies, seconds, and whether the network was really cut."""
+    """What a rehearsal found: the output CSV, its studies, seconds, unreadable views, and whether the network was cut.
+
+    `missing` names the competition's categories that the output has not: without them its evaluator rejects it.
+    """
 
     output: Path
     studies: int
     seconds: float
+    unreadable: int
     offline: bool
-    told: str
+    missing: tuple[str, ...]
 
 
-def rehearse(bundle: Path, csv: Path | None, output: Path, progress: Progress = SILENT) -> Rehearsal:
-    """Run a copy of the bundle's predict.py on `csv`, then check `output` by the competition's rules.
+def rehearse(
+    bundle: Path, csv: Path | None, output: Path, progress: Progress = SILENT, *, image_root: Path | None = None
+) -> Rehearsal:
+    """Run a copy of the bundle as `python src/predict.py INPUT OUTPUT` on `csv`, and check what comes out.
 
-    The copy is read-only and lies elsewhere; the working directory is new; of the environment only PATH, HOME and the
-    locale are left; where the system allows it, the run has no network. Images are looked for from the folder above
-    the CSV's on; without a CSV the bundle answers for made radiographs. Raises SubmissionError if the script fails or
-    its output would be rejected.
+    The copy is read-only; the data's folder is linked into the working directory, above `src`, as on the competition's
+    server; of the environment only PATH, HOME and the locale are left; where the system allows it, the run has no
+    network. Without a CSV the bundle answers for made radiographs. `output` is written only if it passes. Raises
+    SubmissionError if the script fails, could read no image, or its output does not answer the input.
     """
     if not (bundle / "predict.py").is_file():
         raise SubmissionError(
             f"{bundle} is no bundle: it has no predict.py; make one with `cxr-cft package-submission`"
         )
+    if output.is_dir() or (csv is not None and output.resolve() == csv.resolve()):
+        raise SubmissionError(f"the output cannot be written to {output}; give another --out")
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         if csv is None:
             write_phantoms(place / "hidden", patients=HIDDEN_PATIENTS, size=HIDDEN_SIZE, progress=progress)
             csv = place / "hidden" / "test.csv"
-        if not csv.is_file():
-            raise SubmissionError(f"there is no file {csv}")
+        _link_images(csv, image_root, place)
         begin = time.perf_counter()
-        offline, told = _run(bundle, csv.resolve(), output.resolve(), place)
+        offline, told = _run(bundle, csv.resolve(), place, progress)
         seconds = time.perf_counter() - begin
-        return Rehearsal(output, check_output(output, csv), seconds, offline, told)
+        written = place / OUTPUT
+        studies, missing = check_output(written, csv)
+        counts = UNREADABLE.search(told)
+        unreadable = int(counts.group(1)) if counts else 0
+        with replacing(output) as beside:
+            shutil.copyfile(written, beside)
+        return Rehearsal(output, studies, seconds, unreadable, offline, missing)
 
 
-def _run(bundle: Path, csv: Path, output: Path, place: Path) -> tuple[bool, str]:
+def check_output(output: Path, csv: Path) -> tuple[int, tuple[str, ...]]:
+    """Hold an output CSV against the competition's rules; returns the number of studies, and the categories it lacks.
+
+    Raises SubmissionError for a header that differs, a study that is missing, added or written otherwise, and (as
+    PredictionsError) for a doubled study or a score that is no finite number.
+    """
+    frame = read_frame(output)
+    header, wanted = list(frame.columns), ["Study", *COMPETITION]
+    missing = tuple(category for category in COMPETITION if category not in header)
+    if header[0] != "Study" or (not missing and header != wanted):
+        raise SubmissionError(f"{output}: the header is {','.join(header)}, not {','.join(wanted)}")
+    read_predictions(output, header[1:])
+    given, asked = set(frame["Study"]), {study_of(path) for path in read_frame(csv)["Path"] if path.strip()}
+    for what, studies in (("lacks", asked - given), ("adds", given - asked)):
+        if studies:
+            raise SubmissionError(f"{output} {what} {len(studies)} studies: {first_few(sorted(studies))}")
+    return len(given), missing
+
+
+def _link_images(csv: Path, image_root: Path | None, place: Path) -> None:
+    """Let the paths' top folder lie in `place`, as the server mounts it."""
+    table = read_table(csv, csv.resolve().parent, [], labelled=False, image_root=image_root)
+    top = table.paths[0].split("/")[0]
+    source = table.images.resolve() if table.skipped else table.images.resolve() / top
+    if top and not (place / top).exists() and source.exists():
+        (place / top).symlink_to(source)
+
+
+def _run(bundle: Path, csv: Path, place: Path, progress: Progress) -> tuple[bool, str]:
     """Run the script in `place`; returns whether the network was cut, and what the script told."""
     isolation = _without_network()
     copy = place / "src"
     shutil.copytree(bundle, copy)
     _read_only(copy)
-    (place / "work").mkdir()
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.unlink(missing_ok=True)
     # The link in a virtual environment, not what it points to, is what finds the environment's libraries.
-    command = [*isolation, sys.executable, "-B", str(copy / "predict.py"), str(csv), str(output)]
-    command += ["--image-root", str(csv.parent.parent)]
+    command = [*isolation, sys.executable, "-B", "src/predict.py", str(csv), OUTPUT]
     environment = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "LC_ALL") if key in os.environ}
-    try:
-        done = subprocess.run(  # noqa: S603 - the command is our own
-            command, cwd=place / "work", env=environment, capture_output=True, text=True, timeout=TIME_LIMIT
-        )
-    except subprocess.TimeoutExpired:
-        raise SubmissionError(f"{bundle}: predict.py had not finished after {TIME_LIMIT:.0f} seconds") from None
-    finally:
-        _writable(copy)
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise SubmissionError(f"{bundle}: predict.py failed with exit code {done.returncode}: {last}")
-    return bool(isolation), done.stderr
-
-
-def check_output(output: Path, csv: Path) -> int:
-    """Hold an output CSV against the competition's rules; returns the number of studies.
-
-    Raises SubmissionError for a header that differs, a study that is missing, added or written otherwise, and (as
-    PredictionsError) for a doubled study or a score that is no finite number.
-    """
-    header = list(read_frame(output).columns)
-    wanted = ["Study", *COMPETITION]
-    if set(COMPETITION) <= set(header) and header != wanted:
-        raise SubmissionError(f"{output}: the header is {','.join(header)}, not {','.join(wanted)}")
-    if header[0] != "Study":
-        raise SubmissionError(f"{output}: the first column is {header[0]}, not Study")
-    predictions = read_predictions(output, header[1:])
-    asked = {study_of(path.strip()) for path in read_frame(csv)["Path"] if path.strip()}
-    for what, studies in (("lacks", asked - set(predictions.studies)), ("adds", set(predictions.studies) - asked)):
-        if studies:
-            raise SubmissionError(f"{output} {what} {len(studies)} studies: {first_few(sorted(studies))}")
-    return len(predictions.studies)
+    told = []
+    with subprocess.Popen(  # noqa: S603 - the command is our own
+        command, cwd=place, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        limit = threading.Timer(TIME_LIMIT, process.kill)
+        limit.start()
+        try:
+            for line in process.stderr or ():
+                told.append(line.rstrip())
+                progress.note(f"predict.py: {told[-1]}")
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            late = not limit.is_alive()
+            limit.cancel()
+    _writable(copy)
+    if late:
+        raise SubmissionError(f"{bundle}: predict.py had not finished after {TIME_LIMIT:.0f} seconds")
+    if process.returncode != 0:
+        last = (told or ["it said nothing"])[-1]
+        raise SubmissionError(f"{bundle}: predict.py failed with exit code {process.returncode}: {last}")
+    return bool(isolation), "\n".join(told)
 
 
 def _without_network() -> Sequence[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import timm
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from cxr_cft.errors import RecipeError, did_you_mean
@@ -27,8 +28,14 @@ def create_backbone(settings: ModelSettings, *, load_pretrained: bool) -> nn.Mod
     generator = torch.random.get_rng_state()
     try:
         scratch: nn.Module = timm.create_model(settings.backbone, num_classes=0, in_chans=1, **settings.args)
-    except TypeError as error:
-        raise RecipeError(f"model.args: timm's {settings.backbone} does not take them: {error}") from error
+        with torch.no_grad():
+            scratch.eval()(torch.zeros(1, 1, settings.image_size, settings.image_size))
+    except Exception as error:
+        # Name, arguments and size are the recipe's; timm raises whatever they led it to.
+        raise RecipeError(
+            f"model: timm's {settings.backbone} does not take {settings.image_size} px and model.args "
+            f"{settings.args or '{}'}: {_first_line(error)}"
+        ) from error
     if not (load_pretrained and settings.pretrained):
         return scratch
     torch.random.set_rng_state(generator)
@@ -41,9 +48,8 @@ def create_backbone(settings: ModelSettings, *, load_pretrained: bool) -> nn.Mod
         raise
     except Exception as error:
         # The same call without weights has just succeeded: what fails here is the download or the file.
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise RecipeError(
-            f"model.pretrained: no weights for {settings.backbone} could be loaded ({reason}); "
+            f"model.pretrained: no weights for {settings.backbone} could be loaded ({_first_line(error)}); "
             "give a local file or start from scratch: --set model.pretrained=false"
         ) from error
     return pretrained
@@ -57,11 +63,24 @@ def channel_average(backbone: nn.Module, statistic: str, fallback: float) -> flo
 
 
 def _source(settings: ModelSettings) -> dict[str, Any]:
+    """What makes timm take a local file's weights; they are read here, so that no pickled code can run."""
     if not isinstance(settings.pretrained, str):
         return {}
-    if not Path(settings.pretrained).is_file():
-        raise RecipeError(f"model.pretrained: there is no file {settings.pretrained}")
-    return {"pretrained_cfg_overlay": {"file": settings.pretrained}}
+    path = Path(settings.pretrained)
+    if not path.is_file():
+        raise RecipeError(f"model.pretrained: there is no file {path}")
+    if path.suffix == ".safetensors":
+        weights: dict[str, Any] = dict(load_file(path))
+    else:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+        for key in ("state_dict", "model"):  # as training scripts wrap them
+            weights = weights[key] if isinstance(weights.get(key), dict) else weights
+    plain = {name.removeprefix("module."): weight for name, weight in weights.items()}
+    return {"pretrained_cfg_overlay": {"state_dict": plain}}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _check_replaced(scratch: nn.Module, pretrained: nn.Module) -> None:

@@ -31,8 +31,8 @@ class Standing:
 class Checkpoint:
     """The folder RUN/checkpoint: the last epoch's state and the best epoch's weights.
 
-    The best weights are written before the state that counts them, so that a training killed between the two repeats
-    the epoch and writes the same bytes again.
+    The best weights are written under their epoch's number before the state that counts them, and the earlier best goes
+    only after it: killed between any two, a training finds the weights that its state speaks of.
     """
 
     def __init__(self, run: Path):
@@ -43,28 +43,31 @@ class Checkpoint:
     def _state(self) -> Path:
         return self.folder / "last.pt"
 
-    @property
-    def _best(self) -> Path:
-        return self.folder / "best.safetensors"
+    def _best(self, epoch: int) -> Path:
+        return self.folder / f"best-{epoch}.safetensors"
 
     def exists(self) -> bool:
         """Whether an epoch was ever completed here."""
         return self._state.exists()
 
-    def save_best(self, state: dict[str, Tensor]) -> None:
-        """Keep a copy of the weights as the best so far."""
-        save_tensors(self._best, state)
+    def save_best(self, epoch: int, state: dict[str, Tensor]) -> None:
+        """Keep a copy of an epoch's weights as the best so far."""
+        save_tensors(self._best(epoch), state)
 
-    def best(self) -> dict[str, Tensor]:
+    def best(self, epoch: int) -> dict[str, Tensor]:
         """The best epoch's weights."""
-        return load_file(self._best)
+        return load_file(self._best(epoch))
 
     def save(self, standing: Standing, recipe: Recipe, data: str, state: dict[str, Any]) -> None:
         """Write the state after an epoch, and history.jsonl as far as it goes."""
         content = {"standing": vars(standing), "recipe": recipe.model_dump_json(), "data": data, **state}
+        # The history first: a training killed between the two writes it again, the other way round it never would.
+        write_text(self.history, "".join(json.dumps(line) + "\n" for line in standing.history))
         with replacing(self._state) as beside:
             torch.save(content, beside)
-        write_text(self.history, "".join(json.dumps(line) + "\n" for line in standing.history))
+        for earlier in self.folder.glob("best-*.safetensors"):
+            if earlier != self._best(standing.best_epoch):
+                earlier.unlink()
 
     def load(self, recipe: Recipe, data: str) -> tuple[Standing, dict[str, Any]]:
         """Read the state. Raises RunError if it is of another recipe or other data, or damaged."""

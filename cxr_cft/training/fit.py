@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,14 @@ from numpy.typing import NDArray
 from timm.optim import param_groups_weight_decay
 from torch import Tensor
 from torch.optim import AdamW
-from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.tensorboard import SummaryWriter
 
 from cxr_cft.data.labels import known_labels
 from cxr_cft.data.loader import ShuffledBatches, Views, loader, read_batches
 from cxr_cft.data.studies import aggregate_views
 from cxr_cft.data.table import Table
-from cxr_cft.errors import RunError
+from cxr_cft.errors import RecipeError, RunError
 from cxr_cft.metrics import auroc, per_category
 from cxr_cft.progress import Progress
 from cxr_cft.settings import Recipe
@@ -77,13 +78,8 @@ class _Fitting:
         self.validation = ordered_loader(task.valid, recipe)
         groups = param_groups_weight_decay(self.model, settings.weight_decay)
         self.optimizer = self.accelerator.prepare_optimizer(AdamW(groups, lr=settings.lr))
-        self.schedule = OneCycleLR(
-            self.optimizer.optimizer,
-            max_lr=settings.lr,
-            total_steps=settings.epochs * len(self.batches),
-            pct_start=settings.warmup,
-            cycle_momentum=False,
-        )
+        steps = settings.epochs * len(self.batches)
+        self.schedule = LambdaLR(self.optimizer.optimizer, partial(_learning_rate, steps=steps, warmup=settings.warmup))
         self.targets, self.mask = torch.from_numpy(task.targets), torch.from_numpy(task.mask)
         self.checkpoint = Checkpoint(run)
         self.standing = Standing()
@@ -115,10 +111,12 @@ class _Fitting:
                 total += self._step(images, rows) * len(rows)
         loss = float(total) / len(self.task.train)
         if not math.isfinite(loss):
-            raise RunError(
-                f"the loss of epoch {epoch + 1} is {loss}; try a lower training.lr than {self.recipe.training.lr:g}"
-            )
+            raise self._diverged(f"the loss is {loss}")
         return loss
+
+    def _diverged(self, what: str) -> RunError:
+        lr = self.recipe.training.lr
+        return RunError(f"in epoch {self.standing.epochs + 1} {what}; try a lower training.lr than {lr:g}")
 
     def _step(self, images: Tensor, rows: Tensor) -> Tensor:
         images = images.to(self.device, non_blocking=True)
@@ -135,8 +133,10 @@ class _Fitting:
     def validate(self) -> NDArray[np.float64]:
         """AUROC (C,) over the validation studies; nan where a category has not both classes."""
         self.model.eval()
-        with self.accelerator.autocast():
-            logits = over_batches(self.model, self.validation, self.device, "  validation", self.progress)
+        # Without autocast: bf16 logits tie, and ties would choose the epoch.
+        logits = over_batches(self.model, self.validation, self.device, "  validation", self.progress)
+        if not np.isfinite(logits).all():
+            raise self._diverged("the validation logits are not finite")
         _, labels = self.task.valid.study_labels()
         _, scores = aggregate_views(self.task.valid.paths, logits.astype(np.float64))
         return per_category(auroc, known_labels(labels), scores)
@@ -149,7 +149,7 @@ class _Fitting:
         best = mean > standing.best_score
         if best:
             standing.best_epoch, standing.best_score = standing.epochs, mean
-            self.checkpoint.save_best(self.model.state_dict())
+            self.checkpoint.save_best(standing.best_epoch, self.model.state_dict())
         auroc_by_category = {
             category: None if math.isnan(score) else float(score)
             for category, score in zip(self.task.valid.categories, scores, strict=True)
@@ -188,12 +188,25 @@ class _Fitting:
 
     def finish(self) -> Standing:
         """Put the best epoch's weights into the model."""
-        self.model.load_state_dict(self.checkpoint.best())
+        self.model.load_state_dict(self.checkpoint.best(self.standing.best_epoch))
         self.model.eval()
         return self.standing
 
 
+def _learning_rate(step: int, steps: int, warmup: float) -> float:
+    """The share of the peak learning rate: a cosine up from 1/25 in the first `warmup` of the steps, and down to 0.
+
+    The shape is Smith & Topin's one cycle (arXiv 1708.07120) as torch draws it, for any number of steps.
+    """
+    rising = max(1, round(warmup * steps))
+    if step < rising:
+        return 1.0 - (1.0 - 1 / 25) * (1 + math.cos(math.pi * step / rising)) / 2
+    return (1 + math.cos(math.pi * min(1.0, (step - rising) / max(1, steps - rising)))) / 2
+
+
 def _precision(wanted: str) -> str:
+    if wanted == "fp16" and not torch.cuda.is_available():
+        raise RecipeError("training.precision = fp16 needs a GPU; bf16, no and auto do without")
     if wanted == "auto":
         return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "no"
     return wanted

@@ -9,7 +9,16 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import logit
 
-from cxr_cft.artifacts import Run, fingerprint, library_versions, open_run, write_csv, write_json
+from cxr_cft.artifacts import (
+    Run,
+    check_name,
+    fingerprint,
+    library_versions,
+    make_folder,
+    open_run,
+    write_csv,
+    write_json,
+)
 from cxr_cft.data.images import preprocessing
 from cxr_cft.data.labels import chosen_categories, known_labels, training_targets
 from cxr_cft.data.predictions import write_logits
@@ -20,21 +29,31 @@ from cxr_cft.progress import SILENT, Progress
 from cxr_cft.settings import Recipe
 from cxr_cft.training.checkpoint import Checkpoint
 from cxr_cft.training.fit import Task, fit
-from cxr_cft.training.inference import arithmetic_threads, default_device, over_table
+from cxr_cft.training.inference import arithmetic_threads, over_table
 from cxr_cft.training.model import Classifier, build_model, save_tensors
 
 
 def train_run(
-    recipe: Recipe, name: str, root: Path, weights: Path, *, resume: bool = False, progress: Progress = SILENT
+    recipe: Recipe,
+    name: str,
+    root: Path,
+    weights: Path,
+    *,
+    image_root: Path | None = None,
+    resume: bool = False,
+    progress: Progress = SILENT,
 ) -> Run:
     """Train one backbone on a data folder and write `weights/name`, complete or to be resumed.
+
+    `image_root` is a folder that the CSVs' paths continue, where it is neither the data folder nor the one above.
 
     Raises RunError if that run is complete, or unfinished and `resume` is not asked for; DataError and RecipeError for
     data or settings that cannot be used, before anything is written.
     """
+    check_name(name)
     folder = weights / name
     _check_free(folder, resume=resume)
-    splits, task = _data(recipe, root, progress)
+    splits, task = _data(recipe, root, image_root, progress)
     model = build_model(recipe, len(task.train.categories))
     _start_head(model, task)
     size = sum(parameter.numel() for parameter in model.parameters()) / 1e6
@@ -42,7 +61,7 @@ def train_run(
         f"training {name}: {recipe.model.backbone} ({size:.1f} million parameters) on {len(task.train)} views "
         f"at {recipe.model.image_size} px"
     )
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with arithmetic_threads(recipe):
         standing = fit(model, task, recipe, folder, progress)
         _finish(Run(folder, {}), model, splits, recipe, progress)
@@ -53,7 +72,11 @@ def train_run(
             "categories": list(task.train.categories),
             "unlearnt": _unlearnt(task),
             "preprocessing": preprocessing(recipe.model.image_size),
-            "data": {"root": str(root.resolve()), "fingerprint": task.fingerprint},
+            "data": {
+                "root": str(root.resolve()),
+                "image_root": str(image_root.resolve()) if image_root else None,
+                "fingerprint": task.fingerprint,
+            },
             "metrics": {
                 "best_epoch": standing.best_epoch,
                 "valid_mean_auroc": standing.best_score,
@@ -74,10 +97,10 @@ def _check_free(folder: Path, *, resume: bool) -> None:
         raise RunError(f"run {folder} is unfinished; go on with it by --resume, or choose another --name")
 
 
-def _data(recipe: Recipe, root: Path, progress: Progress) -> tuple[dict[str, Table], Task]:
+def _data(recipe: Recipe, root: Path, image_root: Path | None, progress: Progress) -> tuple[dict[str, Table], Task]:
     """The splits, training views without the patients of the others, and what is to be learnt from them."""
     categories = chosen_categories(recipe.labels)
-    splits = read_splits(root, categories)
+    splits = read_splits(root, categories, image_root)
     everyone = splits["train"]
     splits["train"] = train = without_patients(everyone, [part for name, part in splits.items() if name != "train"])
     if len(train) < len(everyone):
@@ -114,9 +137,10 @@ def _finish(run: Run, model: Classifier, splits: dict[str, Table], recipe: Recip
     save_tensors(run.model_file, model.state_dict())
     rows = ((path, split) for split, table in splits.items() for path in table.paths)
     write_csv(run.path / "split.csv", ["Path", "split"], rows)
+    device = next(model.parameters()).device
     for split, table in splits.items():
         if split != "train":
-            logits = over_table(model, table, recipe, default_device(), f"predicting {split}", progress)
+            logits = over_table(model, table, recipe, device, f"predicting {split}", progress)
             write_logits(run.predictions(split, tuned=False), table, logits)
 
 

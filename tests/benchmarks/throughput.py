@@ -4,6 +4,7 @@ The shipped backbones from scratch (speed does not depend on the weights), 96 JP
 processors, decoding included; three repetitions in turn.
 """
 
+import json
 import tempfile
 import time
 from pathlib import Path
@@ -51,9 +52,10 @@ def main():
             coarse.resize((390, 320), Image.Resampling.BICUBIC).save(file, quality=90)
         models, members = [], []
         for recipe in RECIPES:
+            metadata = {"categories": json.dumps(categories)}
             loaded = load_recipe(recipe, ["model.pretrained=false"])[1]
             model = build_model(loaded, len(categories)).eval()
-            export._write(model, np.zeros((2, 320, 320), np.uint8), folder / f"{recipe}.onnx")
+            export._write(model, np.zeros((2, 320, 320), np.uint8), folder / f"{recipe}.onnx", metadata)
             entry = {
                 "name": recipe,
                 "model": f"{recipe}.onnx",

@@ -69,7 +69,7 @@ def test_categories_that_were_left_predict_what_they_did_before(tuned):
 
 def test_a_category_without_labels_is_predicted_as_a_constant(tuned):
     run, report = tuned
-    assert report.set_index("category").loc["Fracture", "reason"].startswith("no known positives in training")
+    assert report.set_index("category").loc["Fracture", "reason"].startswith("no known labels in training")
     assert set(scores(run, "valid", tuned=True).scores[:, 3]) == {0.5}
 
 
@@ -141,7 +141,7 @@ def test_heads_that_are_not_those_of_the_report_are_refused(tuned, tmp_path, dam
     if damage == "changed":
         run.heads_file.write_bytes(content)
     with pytest.raises(
-        RunError, match=r"heads\.safetensors is not what cft\.json says it is; run `cxr-cft cft .*again"
+        RunError, match=r"heads\.safetensors is missing or not what cft\.json says it is; run `cxr-cft cft .*again"
     ):
         run.tuned()
 
@@ -175,7 +175,7 @@ def test_killed_between_heads_and_report_a_second_tuning_is_refused_until_it_is_
         patch.setattr(tune, "write_json", killed)
         with pytest.raises(Killed):
             tune_run(run)
-    with pytest.raises(RunError, match=r"is not what cft\.json says it is"):
+    with pytest.raises(RunError, match=r"is missing or not what cft\.json says it is"):
         open_run(run.path).tuned()
     tune_run(run)
     assert outputs(run) == outputs(tuned[0])

@@ -57,7 +57,7 @@ def test_a_run_without_predictions_of_the_split_is_named(make_run, names, rng):
 def test_tampered_heads_do_not_take_part(make_run, names, rng):
     run = make_run("small", names(4), rng.random((4, 2)), tuned=rng.random((4, 2)))
     run.heads_file.write_bytes(b"others")
-    with pytest.raises(RunError, match=r"is not what cft\.json says it is"):
+    with pytest.raises(RunError, match=r"is missing or not what cft\.json says it is"):
         gather([run], [], CATEGORIES)
 
 

@@ -1,13 +1,14 @@
 """A bundle holds what predict.py needs, the same bytes each time; what cannot be packed is refused."""
 
 import json
+import shutil
 import zipfile
 
 import pytest
 
 from cxr_cft.artifacts import fingerprint
 from cxr_cft.data.labels import CATEGORIES, COMPETITION
-from cxr_cft.errors import SubmissionError
+from cxr_cft.errors import RunError, SubmissionError
 from cxr_cft.submission.bundle import package
 
 
@@ -62,7 +63,7 @@ def test_a_member_without_weight_is_left_out(ensemble, tmp_path):
 
 def test_a_foreign_csv_has_no_model_to_pack(ensemble, tmp_path):
     members = (ensemble.members[0].model_copy(update={"kind": "csv", "name": "theirs"}), ensemble.members[1])
-    with pytest.raises(SubmissionError, match="theirs came from a CSV and has no model to pack"):
+    with pytest.raises(SubmissionError, match="theirs came from a CSV, which holds no model to pack"):
         package(ensemble.model_copy(update={"members": members}), "foreign", tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -73,10 +74,35 @@ def test_a_run_that_changed_since_the_search_is_refused(ensemble, tmp_path):
         package(ensemble.model_copy(update={"members": members}), "changed", tmp_path)
 
 
+def test_heads_that_are_gone_are_named(ensemble, weights, tmp_path):
+    moved = shutil.copytree(weights, tmp_path / "moved")
+    (moved / "tuned" / "heads.safetensors").unlink()
+    gone = tuple(m.model_copy(update={"source": f"/nowhere/{m.name}"}) for m in ensemble.members)
+    with pytest.raises(RunError, match=r"heads.safetensors is missing or not what cft.json says"):
+        package(ensemble.model_copy(update={"members": gone}), "found", tmp_path, near=moved)
+
+
 @pytest.mark.parametrize("name", ["", "a/b", "../up", ".hidden"])
 def test_a_name_that_is_no_folders_is_refused(ensemble, tmp_path, name):
-    with pytest.raises(SubmissionError, match="is no name for a bundle"):
+    with pytest.raises(RunError, match="is no name for a folder"):
         package(ensemble, name, tmp_path)
+
+
+def test_a_folder_that_is_no_bundle_is_never_replaced(ensemble, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "precious").touch()
+    with pytest.raises(SubmissionError, match=r"mine is there already and is no bundle; give another --name or --out"):
+        package(ensemble, "mine", tmp_path)
+    assert (tmp_path / "mine" / "precious").exists()
+
+
+def test_runs_and_data_that_moved_since_the_search_are_found(ensemble, weights, data, tmp_path):
+    moved = shutil.copytree(weights, tmp_path / "moved")
+    gone = tuple(m.model_copy(update={"source": f"/nowhere/{m.name}"}) for m in ensemble.members)
+    found = package(ensemble.model_copy(update={"members": gone}), "found", tmp_path, near=moved, root=data)
+    assert (found.folder / "predict.py").is_file()
+    with pytest.raises(RunError, match="there is no run /nowhere"):
+        package(ensemble.model_copy(update={"members": gone}), "gone", tmp_path)
 
 
 def test_a_failure_on_the_way_leaves_no_bundle_and_keeps_the_earlier_one(ensemble, tmp_path, monkeypatch):

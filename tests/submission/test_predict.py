@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from cxr_cft.artifacts import open_run
 from cxr_cft.data.labels import COMPETITION
@@ -75,7 +76,7 @@ def test_study_is_the_given_path_without_its_file_character_for_character(elsewh
     pd.DataFrame({"Path": [given[1], awkward, f" {given[2]} "]}).to_csv(tmp_path / "in.csv", index=False)
     done, output = elsewhere(tmp_path / "in.csv")
     assert "0 of 3 views unreadable" in done.stderr
-    expected = list(dict.fromkeys(path.rpartition("/")[0] for path in (given[1], awkward, given[2])))
+    expected = list(dict.fromkeys(path.rpartition("/")[0] for path in (given[1], awkward, f" {given[2]}")))
     assert list(pd.read_csv(output)["Study"]) == expected
 
 
@@ -135,6 +136,14 @@ def test_an_input_that_cannot_be_answered_is_one_line_and_no_output(elsewhere, t
     assert not output.exists()
 
 
+def test_the_input_is_never_overwritten(elsewhere, data, tmp_path):
+    source = shutil.copy(data / "test.csv", tmp_path / "in.csv")
+    done, _ = elsewhere(source, output=source)
+    assert done.returncode == 1
+    assert "the output would take the place of" in done.stderr
+    assert source.read_bytes() == (data / "test.csv").read_bytes()
+
+
 def test_a_missing_input_and_an_output_that_cannot_be_written_are_one_line(elsewhere, data, tmp_path):
     done, _ = elsewhere(tmp_path / "none.csv")
     assert done.returncode == 1
@@ -162,6 +171,42 @@ def test_images_are_found_under_another_root_and_below_dropped_folders(elsewhere
     done, _ = elsewhere(data / "test.csv", "--image-root", str(data), cwd=tmp_path)
     assert "0 of" in done.stderr
     assert "wrote" in done.stderr
+
+
+def test_a_picture_of_the_same_name_that_is_another_patients_is_not_taken(elsewhere, data, tmp_path):
+    paths = pd.read_csv(data / "test.csv")["Path"]
+    pd.DataFrame({"Path": paths[:3]}).to_csv(tmp_path / "in.csv", index=False)
+    _, study, view = paths[0].split("/")[-3:]
+    decoy = tmp_path / "cwd" / study / view
+    decoy.parent.mkdir(parents=True)
+    shutil.copy(data.parent / paths[1], decoy)
+    done, output = elsewhere(tmp_path / "in.csv", cwd=tmp_path / "cwd")
+    assert "3 of 3 views unreadable" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: not one view could be read")
+    assert done.returncode == 1
+    assert len(pd.read_csv(output)) == paths[:3].str.rpartition("/")[0].nunique()
+    done, _ = elsewhere(tmp_path / "in.csv", "--image-root", str(data / "test"), cwd=tmp_path / "cwd")
+    assert "0 of 3 views unreadable" in done.stderr
+    assert "without the first 2 folders" in done.stderr
+
+
+def test_whatever_an_image_or_a_path_does_every_study_gets_its_row(elsewhere, data, tmp_path):
+    paths = list(pd.read_csv(data / "test.csv")["Path"][:2])
+    image = Image.open(data.parent / paths[0]).convert("L")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    damaged = bytearray()
+    image.save(tmp_path / "exif.jpg", exif=exif)
+    damaged += (tmp_path / "exif.jpg").read_bytes()
+    start = damaged.index(b"Exif")
+    damaged[start + 6 : start + 40] = b"\xff" * 34
+    (tmp_path / "p" / "s").mkdir(parents=True)
+    (tmp_path / "p" / "s" / "exif.jpg").write_bytes(damaged)
+    wild = ["p/s/exif.jpg", f"{'x' * 300}/s/a.jpg", "p/t/nul\\0.jpg", *paths]
+    pd.DataFrame({"Path": wild}).to_csv(tmp_path / "in.csv", index=False)
+    done, output = elsewhere(tmp_path / "in.csv")
+    assert done.returncode == 0, done.stderr
+    assert len(pd.read_csv(output)) == len({path.rpartition("/")[0] for path in wild})
 
 
 def test_it_writes_nothing_but_its_output(elsewhere, data, tmp_path):

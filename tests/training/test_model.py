@@ -1,6 +1,7 @@
 """The classifier: normalisation inside, an affine head, weights from the seed, and clear words for what cannot be."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 import timm
@@ -52,7 +53,7 @@ def test_a_backbone_that_timm_does_not_have_is_named_with_the_closest():
 
 
 def test_arguments_that_timm_does_not_take_are_named():
-    with pytest.raises(RecipeError, match=r"model.args: timm's test_resnet does not take them: .*growth"):
+    with pytest.raises(RecipeError, match=r"model: timm's test_resnet does not take 32 px and model.args .*growth"):
         build_model(recipe_of(args={"growth": 3}), 4)
 
 
@@ -71,6 +72,31 @@ def test_a_weights_file_that_is_missing_or_does_not_fit_is_named(tmp_path):
     save_file({"stem.weight": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(RecipeError, match=r"no weights for test_resnet could be loaded .*model.pretrained=false"):
         build_model(recipe_of(pretrained=str(tmp_path / "other.safetensors")), 4)
+
+
+def test_a_size_that_a_backbone_does_not_take_is_named():
+    with pytest.raises(RecipeError, match=r"model: timm's vit_tiny_patch16_224 does not take 32 px .*: .*32"):
+        build_model(recipe_of(backbone="vit_tiny_patch16_224"), 4)
+
+
+def test_a_weights_file_cannot_run_code(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (Path(tmp_path / "ran").touch, ())
+
+    torch.save({"state_dict": Evil()}, tmp_path / "evil.pth")
+    with pytest.raises(RecipeError, match="no weights for test_resnet could be loaded"):
+        build_model(recipe_of(pretrained=str(tmp_path / "evil.pth")), 4)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_training_scripts_checkpoint_is_unwrapped(tmp_path):
+    donor = timm.create_model("test_resnet", num_classes=0, in_chans=1)
+    wrapped = {"epoch": 3, "state_dict": {f"module.{name}": weight for name, weight in donor.state_dict().items()}}
+    torch.save(wrapped, tmp_path / "last.pth")
+    model = build_model(recipe_of(pretrained=str(tmp_path / "last.pth")), 4)
+    grey = torch.rand(2, 1, 32, 32)
+    torch.testing.assert_close(model.backbone.eval()(grey), donor.eval()(grey))
 
 
 def test_a_download_that_fails_says_how_to_do_without(monkeypatch):

@@ -221,8 +221,49 @@ def test_labels_that_can_teach_nothing_are_refused(recipe, copied, tmp_path):
 
 def test_a_loss_that_is_not_finite_ends_with_what_to_change(recipe, data, tmp_path, monkeypatch):
     monkeypatch.setattr(fit, "masked_bce", lambda logits, targets, mask: (logits * float("nan")).sum())  # noqa: ARG005
-    with pytest.raises(RunError, match=r"the loss of epoch 1 is nan; try a lower training.lr than 0.003"):
+    with pytest.raises(RunError, match=r"in epoch 1 the loss is nan; try a lower training.lr than 0.003"):
         train_run(recipe, "nan", data, tmp_path)
+
+
+def test_an_update_that_blows_the_weights_up_ends_the_same_way(recipe, data, tmp_path):
+    training = recipe.training.model_copy(update={"lr": 1e30, "epochs": 1, "batch_size": 64})
+    with pytest.raises(RunError, match=r"in epoch 1 the .* not finite; try a lower training.lr than 1e\+30"):
+        train_run(recipe.model_copy(update={"training": training}), "blown", data, tmp_path)
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(1, 0.1), (2, 0.5), (10, 0.1), (10, 0.0), (10, 0.99)])
+def test_the_learning_rate_rises_to_its_peak_and_falls_for_any_number_of_steps(steps, warmup):
+    rates = [fit._learning_rate(step, steps, warmup) for step in range(steps + 1)]
+    peak = rates.index(max(rates))
+    assert all(0 <= rate <= 1 for rate in rates)
+    assert rates == sorted(rates[:peak]) + sorted(rates[peak:], reverse=True)
+    assert max(rates) == 1
+    assert rates[0] == pytest.approx(1 / 25)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden"])
+def test_a_name_that_no_later_stage_would_find_is_refused(recipe, data, tmp_path, name):
+    with pytest.raises(RunError, match="is no name for a folder"):
+        train_run(recipe, name, data, tmp_path)
+
+
+def test_killed_between_two_writes_the_history_is_whole_after_resuming(run, recipe, data, tmp_path, monkeypatch):
+    save = torch.save
+    calls = []
+
+    def killed(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        save(*arguments)
+
+    monkeypatch.setattr(torch, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train_run(recipe, "tiny", data, tmp_path)
+    monkeypatch.undo()
+    again = train_run(recipe, "tiny", data, tmp_path, resume=True)
+    for name in ("history.jsonl", "model.safetensors"):
+        assert (again.path / name).read_bytes() == (run.path / name).read_bytes()
 
 
 def test_workers_do_not_change_a_byte(run, recipe, data, tmp_path):
