@@ -46,7 +46,13 @@ def print_score(found: Score, title: str) -> None:
     rows.append(
         ("mean", "", _number(found.mean_auroc), _interval(found.mean_interval), _number(found.mean_radiologists, 2))
     )
-    columns = ["category", ">positives", ">AUROC", "95 % (bootstrap over patients)", ">radiologists under ROC, of 3"]
+    columns = [
+        "category",
+        ">positives",
+        ">AUROC",
+        "95 % (over patients)",
+        ">CheXpert's radiologists under ROC, of 3",
+    ]
     console.table(f"{title}: {found.studies} studies", columns, rows)
     undefined = [category for category, value in found.auroc.items() if math.isnan(value)]
     if undefined:

@@ -50,7 +50,9 @@ class Views(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         try:
             image = read_image(file, self.size)
         except OSError as error:
-            raise DataError(f"{self.table.source}: image {file} cannot be read: {error}") from error
+            raise DataError(
+                f"{self.table.source}: image {file} cannot be read: {error}; `cxr-cft data inspect` finds all such"
+            ) from error
         if self._augmentation is not None:
             image = self._augmentation(image, seed)
         return torch.from_numpy(np.ascontiguousarray(image))[None], torch.tensor(row)
