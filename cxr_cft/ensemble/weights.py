@@ -43,8 +43,8 @@ def search_weights(
     categories that have both classes; where there is none of them, over all that do. The same search is repeated on
     the patients of four folds out of five and judged on the fifth, as equal weights are; the file's weights are the
     genetic algorithm's only where it wins there by more than chance: the whole 95 % interval of the difference lies
-    above 0. Raises PredictionsError if a member lacks a study, no category can be
-    scored, or all studies are of one patient.
+    above 0. Raises PredictionsError if a member lacks a study, no category can be scored, or all studies are of one
+    patient.
     """
     scored = _scored(labels, categories)
     if not scored:
@@ -56,24 +56,11 @@ def search_weights(
             f"all studies are of one patient, '{patients[0]}', so that no weights can be judged on other patients; "
             "a study's name ends in …/PATIENT/STUDY"
         )
-    equal = np.full(len(members), 1 / len(members))
-    folds = list(_folds(patients, np.random.default_rng([seed, 0])))
     problem = _Problem(scores, labels, scored)
-
+    equal = np.full(len(members), 1 / len(members))
     found = problem.search(np.ones(len(studies), dtype=bool), np.random.default_rng([seed, 1]))
-    unseen = {"equal": np.full(labels.shape, np.nan), "ga": np.full(labels.shape, np.nan)}
-    for fold, held_out in enumerate(progress.track(folds, "judging out of fold", len(folds), "folds")):
-        kept = ~held_out
-        weights = problem.search(kept, np.random.default_rng([seed, 2, fold]))
-        scale = _scales(scores[:, kept])
-        for name, candidate in (("equal", equal), ("ga", weights)):
-            unseen[name][held_out] = _blended(scores[:, held_out], candidate, scale)
-
-    both = np.stack([unseen["equal"], unseen["ga"]])[:, :, scored]
-    judged = bootstrap_auroc(labels[:, scored], both, patients, rng=np.random.default_rng([seed, 3]))
-    means = judged.samples.mean(axis=-1)
-    interval = _interval(means[:, 1] - means[:, 0])
-    out_of_fold = judged.estimate.mean(axis=-1)
+    out_of_fold, resampled = _judge(problem, patients, seed, progress)
+    interval = _interval(resampled[:, 1] - resampled[:, 0])
     wins = interval is not None and interval[0] > 0
     chosen = found if wins else equal
     scale = _scales(scores)
@@ -84,7 +71,7 @@ def search_weights(
             weights={member.name: float(weight) for member, weight in zip(members, weights, strict=True)},
             fitted=problem.fitness(weights),
             out_of_fold=float(out_of_fold[row]),
-            interval=_interval(means[:, row]),
+            interval=_interval(resampled[:, row]),
         )
 
     return Ensemble(
@@ -105,6 +92,22 @@ def search_weights(
         interval=interval,
         prior=dict(zip(categories, prior.tolist(), strict=True)),
     )
+
+
+def _judge(problem: _Problem, patients: NDArray[np.str_], seed: int, progress: Progress) -> tuple[Floats, Floats]:
+    """Mean AUROC (2,) of equal and of searched weights on studies that neither has seen, and resamples of it (R, 2)."""
+    scores, labels = problem.scores, problem.labels
+    equal = np.full(len(scores), 1 / len(scores))
+    folds = list(_folds(patients, np.random.default_rng([seed, 0])))
+    unseen = np.full((2, *labels.shape), np.nan)
+    for fold, held_out in enumerate(progress.track(folds, "judging out of fold", len(folds), "folds")):
+        searched = problem.search(~held_out, np.random.default_rng([seed, 2, fold]))
+        scale = _scales(scores[:, ~held_out])
+        for row, weights in enumerate((equal, searched)):
+            unseen[row, held_out] = _blended(scores[:, held_out], weights, scale)
+    rng = np.random.default_rng([seed, 3])
+    judged = bootstrap_auroc(labels[:, problem.scored], unseen[:, :, problem.scored], patients, rng=rng)
+    return judged.estimate.mean(axis=-1), judged.samples.mean(axis=-1)
 
 
 def _blended(scores: Floats, weights: Floats, scale: tuple[NDArray[np.bool_], Floats, Floats]) -> Floats:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib import resources
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,17 +60,7 @@ def package(
     """
     check_name(name)
     _check_replaceable(out / name)
-    foreign = [member.name for member in ensemble.members if member.kind == "csv" and member.weight > 0]
-    if foreign:
-        raise SubmissionError(
-            f"{first_few(foreign)} came from a CSV, which holds no model to pack; "
-            "search the ensemble again over runs alone"
-        )
-    runs = {member.name: _open(member, near) for member in ensemble.members if member.weight > 0}
-    for member in ensemble.members:
-        if member.name in runs and _changed(member, runs[member.name]):
-            raise SubmissionError(f"run {member.name} has changed since the ensemble; run `cxr-cft ensemble` again")
-
+    runs = _runs(ensemble, near)
     output = COMPETITION if set(COMPETITION) <= set(ensemble.categories) else ensemble.categories
     if output is not COMPETITION:
         missing = [category for category in COMPETITION if category not in ensemble.categories]
@@ -84,16 +75,7 @@ def package(
             images = _sample_images(run, root)
             path, parity[member.name] = export_onnx(run, images, tuned=member.tuned)
             shutil.copyfile(path, folder / "models" / f"{member.name}.onnx")
-            entries.append(
-                {
-                    "name": member.name,
-                    "model": f"models/{member.name}.onnx",
-                    "weight": member.weight,
-                    "categories": list(run.categories),
-                    "preprocessing": run.info["preprocessing"],
-                    "scale": {category: scale.model_dump() for category, scale in member.scale.items()},
-                }
-            )
+            entries.append(_entry(member, run))
         write_json(
             folder / "submission.json",
             {
@@ -120,6 +102,34 @@ def _check_replaceable(folder: Path) -> None:
     """Only a bundle makes way for a bundle."""
     if folder.exists() and not (folder.is_dir() and (not any(folder.iterdir()) or (folder / MANIFEST).is_file())):
         raise SubmissionError(f"{folder} is there already and is no bundle; give another --name or --out")
+
+
+def _runs(ensemble: Ensemble, near: Path | None) -> dict[str, Run]:
+    """The runs of the members that have weight, as they were when the weights were searched."""
+    weighty = [member for member in ensemble.members if member.weight > 0]
+    foreign = [member.name for member in weighty if member.kind == "csv"]
+    if foreign:
+        raise SubmissionError(
+            f"{first_few(foreign)} came from a CSV, which holds no model to pack; "
+            "search the ensemble again over runs alone"
+        )
+    runs = {member.name: _open(member, near) for member in weighty}
+    for member in weighty:
+        if _changed(member, runs[member.name]):
+            raise SubmissionError(f"run {member.name} has changed since the ensemble; run `cxr-cft ensemble` again")
+    return runs
+
+
+def _entry(member: MemberEntry, run: Run) -> dict[str, Any]:
+    """A member as submission.json describes it to predict.py."""
+    return {
+        "name": member.name,
+        "model": f"models/{member.name}.onnx",
+        "weight": member.weight,
+        "categories": list(run.categories),
+        "preprocessing": run.info["preprocessing"],
+        "scale": {category: scale.model_dump() for category, scale in member.scale.items()},
+    }
 
 
 def _changed(member: MemberEntry, run: Run) -> bool:
