@@ -82,7 +82,9 @@ def _print(found: Ensemble) -> None:
     rows = []
     for name, each in (("equal weights", found.equal), ("genetic algorithm", found.ga)):
         weights = [f"{weight:.3f}" for weight in each.weights.values()]
-        rows.append((name, f"{each.fitted:.4f}", f"{each.out_of_fold:.4f} {_interval(each.interval)}", *weights))
+        rows.append(
+            (name, f"{each.fitted:.4f}", f"{each.out_of_fold:.4f} {_interval(each.interval)}".strip(), *weights)
+        )
     columns = ["weights", ">fitted", ">out of fold (95 %)", *(f">{member.name}" for member in found.members)]
     console.table(f"mean AUROC of {len(found.scored)} categories on {found.studies} validation studies", columns, rows)
     positives = ", ".join(f"{count} {category}" for category, count in found.positives.items())
@@ -95,10 +97,10 @@ def _print(found: Ensemble) -> None:
             if found.chosen == "ga"
             else "no gain over equal weights can be told from chance; equal weights are used"
         )
-        told = f"genetic algorithm minus equal weights {found.difference:+.4f} {_interval(found.interval, '+')}"
-        console.say(f"out of fold: {told}: {verdict}")
+        interval = _interval(found.interval, "+") or "(too few positives for an interval)"
+        console.say(f"out of fold: genetic algorithm minus equal weights {found.difference:+.4f} {interval}: {verdict}")
     console.say(OPTIMISM)
 
 
 def _interval(ends: tuple[float, float] | None, sign: str = "") -> str:
-    return "(too few positives for an interval)" if ends is None else f"({ends[0]:{sign}.3f} to {ends[1]:{sign}.3f})"
+    return "" if ends is None else f"({ends[0]:{sign}.3f} to {ends[1]:{sign}.3f})"

@@ -98,7 +98,9 @@ def test_a_named_policy_goes_before_the_default_and_the_default_before_the_fallb
 
 def test_a_policy_may_name_a_category_that_is_not_learnt_this_time():
     settings = LabelSettings(uncertain={"Pneumothorax": "one"})
-    training_targets(column(1.0), ["Edema"], settings)
+    targets, mask = training_targets(column(1.0, -1.0), ["Edema"], settings)
+    assert mask[:, 0].tolist() == [1, 0]
+    assert targets[0, 0] == 1
 
 
 @pytest.mark.parametrize("key", ["blank", "uncertain"])

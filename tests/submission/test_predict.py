@@ -241,8 +241,8 @@ def test_cuda_is_asked_for_only_where_a_device_is(monkeypatch):
 def test_the_script_and_what_it_carries_are_python_38(bundle):
     import ast
 
-    for path in bundle.folder.glob("*.py"):
-        ast.parse(path.read_text(), feature_version=(3, 8))
+    parsed = [ast.parse(path.read_text(), feature_version=(3, 8)) for path in bundle.folder.glob("*.py")]
+    assert len(parsed) == 4
 
 
 def test_other_image_code_than_the_models_were_packed_with_is_refused(elsewhere, data):

@@ -281,4 +281,5 @@ def test_pictures_of_any_kind_can_be_trained_on(recipe, copied, tmp_path):
                 image.convert(mode) if mode != "I;16" else Image.fromarray(np.asarray(image).astype(np.uint16) * 256)
             )
         changed.save(copied.parent / path)
-    train_run(recipe, "modes", copied, tmp_path)
+    run = train_run(recipe, "modes", copied, tmp_path)
+    assert set(pd.read_csv(run.path / "split.csv").query("split == 'train'")["Path"]) == set(paths)
