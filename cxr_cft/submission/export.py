@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import warnings
@@ -23,10 +24,11 @@ from cxr_cft.training.model import Classifier, load_model
 
 OPSET = 18  # the one that torch's exporter writes without converting; onnxruntime 1.19 reads the file (tried)
 TOLERANCE = 1e-5  # largest difference of a probability (assumed)
-RANK_NOISE = 1e-4
-"""Where a probability differs by more than `TOLERANCE`, the logits may still differ by this share of their standard
-deviation: heads with large weights on features that hardly vary show float32's rounding of the features, and so small
-a share can swap no studies but those that were level (measured: 1.5e-5 of a probability, 5e-6 of a deviation)."""
+ROUNDING = 8.0
+"""Where a probability differs by more than `TOLERANCE`, ONNX's logits may still be this many times (assumed) as far from
+float64's as torch's own float32 logits are. Heads with large weights on features that hardly vary show the rounding of
+the features in either library: a network of two short epochs differed by 2e-4 of a probability, where torch itself was
+1e-3 of a logit from float64 (measured)."""
 BATCHES = (1, 2, 7)  # one image, the smallest batch, and one that is no power of two
 
 
@@ -35,7 +37,7 @@ def export_onnx(run: Run, images: NDArray[np.uint8], *, tuned: bool) -> tuple[Pa
 
     `images` (n, S, S) uint8 are real ones, n ≥ 7, for the comparison with torch; noise is compared as well. Returns
     the file and the largest difference of a probability. Raises SubmissionError, leaving an earlier file as it was, if
-    the numbers differ (see `RANK_NOISE`).
+    the numbers differ (see `ROUNDING`).
     """
     model = load_model(run, tuned=tuned)
     path = run.path / "model.onnx"
@@ -76,17 +78,18 @@ def _compare(name: str, model: Classifier, path: Path, images: NDArray[np.uint8]
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     noise = np.random.default_rng(0).integers(0, 256, images[: max(BATCHES)].shape, dtype=np.uint8)
     worst = 0.0
+    exact = copy.deepcopy(model).double()
     for source, pixels in (("images of the validation set", images), ("noise", noise)):
-        with torch.inference_mode():
-            spread = model(torch.from_numpy(pixels[:, None].copy())).double().numpy().std(axis=0)
         for batch in BATCHES:
             part = pixels[:batch, None].copy()
             with torch.inference_mode():
-                expected = model(torch.from_numpy(part)).double().numpy()
+                torch_logits = model(torch.from_numpy(part)).double().numpy()
+                exact_logits = exact(torch.from_numpy(part)).numpy()
             found = np.asarray(session.run(["logits"], {"images": part})[0], dtype=np.float64)
-            off = np.abs(expit(found) - expit(expected))
+            off = np.abs(expit(found) - expit(torch_logits))
             worst = max(worst, float(off.max()))
-            if not ((off <= TOLERANCE) | (np.abs(found - expected) <= RANK_NOISE * spread)).all():
+            rounding = ROUNDING * np.abs(torch_logits - exact_logits).max()
+            if not ((off <= TOLERANCE) | (np.abs(found - exact_logits) <= rounding)).all():
                 raise SubmissionError(
                     f"run {name}: ONNX and torch differ by {off.max():.1e} on {source} at a batch of {batch} "
                     f"(at most {TOLERANCE:.0e}), so that it was not packaged; leave the run out of the ensemble"

@@ -34,7 +34,7 @@ class Classifier(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Z (N, D) of images (N, 1, S, S) uint8: what the head sees."""
-        normalised = (images.float() / 255.0 - self.mean) / self.std
+        normalised = (images.to(self.mean.dtype) / 255.0 - self.mean) / self.std
         z: Tensor = self.backbone(normalised)
         return z
 
