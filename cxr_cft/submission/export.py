@@ -25,10 +25,10 @@ from cxr_cft.training.model import Classifier, load_model
 OPSET = 18  # the one that torch's exporter writes without converting; onnxruntime 1.19 reads the file (tried)
 TOLERANCE = 1e-5  # largest difference of a probability (assumed)
 ROUNDING = 8.0
-"""Where a probability differs by more than `TOLERANCE`, ONNX's logits may still be this many times (assumed) as far from
-float64's as torch's own float32 logits are. Heads with large weights on features that hardly vary show the rounding of
-the features in either library: a network of two short epochs differed by 2e-4 of a probability, where torch itself was
-1e-3 of a logit from float64 (measured)."""
+"""Where a probability differs by more than `TOLERANCE`, ONNX's logits may still be this many times (assumed) as far
+from float64's as torch's own float32 logits are. Heads with large weights on features that hardly vary show the
+rounding of the features in either library: a network of two short epochs differed by 2e-4 of a probability, where torch
+itself was 1e-3 of a logit from float64 (measured)."""
 BATCHES = (1, 2, 7)  # one image, the smallest batch, and one that is no power of two
 
 
