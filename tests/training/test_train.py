@@ -15,6 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from cxr_cft.artifacts import fingerprint
+from cxr_cft.cft.tune import tune_run
 from cxr_cft.data.images import preprocessing
 from cxr_cft.data.labels import CATEGORIES
 from cxr_cft.errors import DataError, RunError
@@ -188,6 +189,18 @@ def test_patients_of_other_splits_are_not_trained_on(recipe, copied, tmp_path):
     assert "left out 3 training views of patients who are in other splits" in notes.said
     split = pd.read_csv(run.path / "split.csv")
     assert not set(split[split["split"] == "train"]["Path"]) & set(valid["Path"])
+
+
+def test_images_may_lie_apart_from_the_csvs_and_later_stages_find_them(recipe, data, tmp_path):
+    apart = tmp_path / "csvs"
+    apart.mkdir()
+    for split in ("train", "valid", "test"):
+        shutil.copy(data / f"{split}.csv", apart)
+    with pytest.raises(DataError, match=r"train.csv: \d+ of \d+ images are missing"):
+        train_run(recipe, "apart", apart, tmp_path)
+    run = train_run(recipe, "apart", apart, tmp_path, image_root=data.parent)
+    tune_run(run, methods=["bce"])
+    assert run.predictions("test", tuned=True).exists()
 
 
 def test_a_missing_image_is_named_before_anything_is_written(recipe, copied, tmp_path):
