@@ -174,7 +174,7 @@ def find_images(paths: Sequence[str], roots: Sequence[Path]) -> list[Path]:
     found = [sum(_is_file(_image(path, *way)) for path in probed) for way in ways]
     best = ways[found.index(max(found))]  # the first of equals
     if best != ways[0]:
-        _tell(f"images are taken from {best[0]}, without the first {best[1]} folders of their paths")
+        _tell(f"images are taken from {best[0]}" + f", without the first {best[1]} folders" * bool(best[1]))
     return [_image(path, *best) for path in paths]
 
 
