@@ -12,7 +12,7 @@ from cxr_cft.metrics import Metric
 from cxr_cft.search import maximise
 
 POPULATION = 50  # Chong et al.'s code
-GENERATIONS = 200  # assumed: with tournament selection the fitness has levelled off by then
+GENERATIONS = 200  # assumed: a compromise with time; 5,000 of Chong et al.'s code end higher (README's benchmark)
 PATIENCE = 30  # generations without a better validation score (assumed)
 STEP = 0.1
 """The largest mutation, as a share of what the trained head's own genes measure: a step that is too small for a

@@ -38,10 +38,9 @@ def tune_run(
     if fingerprint(splits["train"].source, splits["valid"].source) != run.info["data"]["fingerprint"]:
         raise RunError(f"the CSVs in {folder} are not those that run {run.name} was trained on; train it again")
     splits["train"] = _trained_on(run, splits["train"])
-    for (_, split), patients in shared_patients(splits).items():
-        progress.note(
-            f"{len(patients)} patients of {split}.csv were trained on: {first_few(patients)}; it is not unseen"
-        )
+    for (first, split), patients in shared_patients(splits).items():
+        used = "trained on" if first == "train" else "validated on"
+        progress.note(f"{len(patients)} patients of {split}.csv were {used}: {first_few(patients)}; it is not unseen")
 
     features = cached_features(run, splits, progress)
     head = load_model(run).head

@@ -25,12 +25,8 @@ from cxr_cft.progress import SILENT, Progress
 
 OUTPUT = "output.csv"
 TIME_LIMIT = 3600.0  # seconds; the server's is not published (assumed)
-HIDDEN_PATIENTS, HIDDEN_SIZE = (
-    40,
-    320,
-)  # of the made hidden set: some ten studies, CheXpert-small's size
-
-
+HIDDEN_PATIENTS = 40  # of the made hidden set, of which some ten studies are asked for (assumed)
+HIDDEN_SIZE = 320  # pixels of their short side, as in CheXpert-small
 UNREADABLE = re.compile(r"\((\d+) of \d+ views unreadable\)")
 
 

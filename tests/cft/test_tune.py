@@ -219,3 +219,20 @@ def test_heads_are_tuned_on_the_rows_that_the_backbone_saw_whatever_the_test_set
     tune_run(run, root=own_data, progress=Notes())
     assert run.heads_file.read_bytes() == heads
     assert notes == ["2 patients of test.csv were trained on: patient00001, patient00002; it is not unseen"]
+
+
+def test_patients_that_validation_and_test_share_are_not_called_trained_on(run, own_data, change_split):
+    valid = []
+    change_split(own_data, "valid", lambda rows: valid.extend(rows) or rows)
+    change_split(own_data, "test", lambda rows: [*rows, valid[0]])
+    notes = []
+
+    class Notes:
+        def track(self, items, *_, **__):
+            yield from items
+
+        def note(self, message):
+            notes.append(message)
+
+    tune_run(run, root=own_data, progress=Notes())
+    assert notes == ["1 patients of test.csv were validated on: patient00027; it is not unseen"]
