@@ -5,37 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import pygad
 from numpy.typing import ArrayLike, NDArray
 
+from cxr_cft.search.breeding import Breeding
+from cxr_cft.search.state import Generation, SearchState
+
 Floats = NDArray[np.float64]
-
-# Paper (the published code of Category-wise Fine-Tuning, arXiv 2401.16991): a gene comes from the first parent with
-# this probability, and an individual is mutated with that one.
-FIRST_PARENT_SHARE = 0.2
-MUTATION_PROBABILITY = 0.5
-
-# Assumed: PyGAD's own default. Roulette, as published, picks the best AUROC of a population hardly more often than the
-# worst (measured 1.002 to 1), because it goes by the value and not by the order.
-TOURNAMENT = 3
-
-# Measured: an individual's mutation is `scale` times 10 to a uniform power in this range. Far from the optimum large
-# steps pay, near it small ones, and where a search stands is not known beforehand (the idea is that of the breeder
-# genetic algorithm, Mühlenbein & Schlierkamp-Voosen 1993). On a made head of 129 genes, 150 generations, two seeds, the
-# best held-out AUROC for a scale of 1 and of 0.1 standard deviations of the weights was 0.872 and 0.870 in this way,
-# 0.841 and 0.872 with one size for all, from 0.825 at the start: a misjudged scale costs little.
-STEP_DECADES = (-2.0, 0.0)
-
-
-class Generation(NamedTuple):
-    """The best individual of one generation, by fitness."""
-
-    fitness: float
-    monitored: float | None
-    """What the monitor said of it; None without a monitor."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +46,17 @@ def maximise(
     upper: ArrayLike | None = None,
     project: Callable[[Floats], Floats] | None = None,
     monitor: Callable[[Floats], float] | None = None,
+    resume: SearchState | None = None,
+    checkpoint: Callable[[SearchState], None] | None = None,
 ) -> SearchResult:
     """Search for the genome of highest fitness, and return the one that the monitor likes best.
 
     Tournament selection, uniform crossover, Gaussian mutation of whole individuals with a step size of their own, and
-    one elite. The elite's fitness is remembered, so that `fitness` has to be a function of the genome alone.
+    one elite. The fitness of the elite and of other copies is remembered, so that `fitness` has to be a function of the
+    genome alone.
+
+    Resumed from the state after any generation, with the same arguments otherwise, a search gives the same bytes as one
+    that was never interrupted; with more `generations` or `patience`, those of one that had them from the beginning.
 
     Args:
         fitness: takes (P, G) genomes, P from call to call at most `population`, and returns (P,), higher is better;
@@ -81,7 +66,7 @@ def maximise(
         scale: (G,) or a number: the largest standard deviation of a gene's mutation, in the gene's own units.
         rng: the only source of randomness.
         population: individuals in a generation.
-        generations: how many are bred at most.
+        generations: how many are bred at most, those before a resumption included.
         patience: stop after so many generations without an improvement of the monitored score, else of the fitness.
         lower: (G,) or a number that no gene falls below.
         upper: (G,) or a number that no gene exceeds.
@@ -89,18 +74,22 @@ def maximise(
             admissible genomes as they are. Starting genomes are projected too.
         monitor: takes a genome (G,) and gives a score on other data, higher is better, nan treated as worst. Asked
             about every starting genome and the best of each generation, it decides which genome is returned.
+        resume: the state to go on from, instead of from `start`. `rng` is set to where the state's generator was. A
+            search that had ended returns its result at once.
+        checkpoint: is given the state after every generation. Keeping one costs nothing: no array of it is changed.
 
     Returns:
         The genome that did best by the monitor, or by fitness without one. The starting genomes compete as well, so
         that it is never worse than the best of them, and the earliest of equals wins.
 
     Raises:
-        ValueError: a shape does not fit, a number is out of its range, or `fitness` or `project` returns another shape
-            than it was given.
+        ValueError: a shape does not fit, a number is out of its range, `fitness` or `project` returns another shape
+            than it was given, or the state is of another population, another number of genes, another kind of random
+            generator, or of a search with a monitor where there is none now, or the reverse.
 
     """
     _check_counts(population, generations, patience)
-    breeding = _Breeding(np.array(start, dtype=np.float64, ndmin=2), scale, lower, upper, project, rng)
+    breeding = Breeding(np.array(start, dtype=np.float64, ndmin=2), scale, lower, upper, project, rng)
     if len(breeding.start) > population:
         raise ValueError(f"there are {len(breeding.start)} starting genomes for a population of {population}")
 
@@ -110,129 +99,94 @@ def maximise(
             raise ValueError(f"fitness was given {len(genomes)} genomes, but returned the shape {values.shape}")
         return np.where(np.isnan(values), -np.inf, values)
 
-    best = _Best(monitor, breeding.start, evaluate(breeding.start))
+    judge = _Judge(monitor)
+    if resume is None:
+        breeding.populate(population)
+        state = judge.begin(breeding, evaluate(breeding.genomes.copy()))
+    else:
+        _check_state(resume, (population, breeding.start.shape[1]), monitor, rng)
+        state, breeding.genomes, rng.bit_generator.state = resume, resume.population, resume.generator
 
-    def evaluate_batch(_: Any, genomes: Floats, __: Any) -> Floats:
-        return evaluate(genomes)
+    def evaluate_numbers(_: Any, numbers: NDArray[np.int64], __: Any) -> Floats:
+        known = numbers[:, 0] < population
+        values = np.empty(len(numbers))
+        values[known] = state.fitness[numbers[known, 0]]
+        if not known.all():
+            values[~known] = evaluate(breeding.children[numbers[~known, 0] - population])
+        return values
 
     def watch(engine: Any) -> Literal["stop"] | None:
-        best.see(engine.population, engine.last_generation_fitness)
-        return "stop" if best.waited >= patience else None
+        nonlocal state
+        breeding.succeed(engine.population[:, 0])
+        engine.population[:, 0] = np.arange(population)
+        state = judge.go_on(state, breeding, np.array(engine.last_generation_fitness, dtype=np.float64))
+        if checkpoint is not None:
+            checkpoint(state)
+        return "stop" if state.waited >= patience else None
 
-    engine = pygad.GA(
-        num_generations=generations,
-        num_parents_mating=population,
-        initial_population=breeding.first_population(population),
-        fitness_func=evaluate_batch,
-        fitness_batch_size=population,
-        parent_selection_type=breeding.select,
-        crossover_type=breeding.cross,
-        mutation_type=breeding.mutate,
-        keep_elitism=1,
-        on_generation=watch,
-        suppress_warnings=True,
-        logger=_silent_logger(),
-    )
-    engine.run()
-    return best.result()
-
-
-class _Breeding:
-    """The operators, in the signatures that PyGAD calls, each over the whole population at once."""
-
-    def __init__(
-        self,
-        start: Floats,
-        scale: ArrayLike,
-        lower: ArrayLike | None,
-        upper: ArrayLike | None,
-        project: Callable[[Floats], Floats] | None,
-        rng: np.random.Generator,
-    ) -> None:
-        if start.ndim != 2 or not start.size or not np.isfinite(start).all():
-            raise ValueError(f"start must be (G,) or (S, G) finite numbers, but its shape is {start.shape}")
-        genes = start.shape[1]
-        self.scale = _per_gene("scale", scale, genes)
-        if not (np.isfinite(self.scale).all() and (self.scale >= 0).all() and (self.scale > 0).any()):
-            raise ValueError("scale must be finite, not negative, and above 0 for at least one gene")
-        self.lower = _per_gene("lower", -np.inf if lower is None else lower, genes)
-        self.upper = _per_gene("upper", np.inf if upper is None else upper, genes)
-        if not (self.lower <= self.upper).all():
-            raise ValueError("lower must not exceed upper")
-        self.bounded = lower is not None or upper is not None
-        self.project = project
-        self.rng = rng
-        self.start = self._admissible(start)
-
-    def first_population(self, size: int) -> Floats:
-        """The starting genomes, and mutations of them in turn."""
-        copies = np.resize(self.start, (size - len(self.start), self.start.shape[1]))
-        return np.concatenate([self.start, self._admissible(self._stepped(copies))])
-
-    def select(self, fitness: Floats, number: int, engine: Any) -> tuple[Floats, NDArray[np.intp]]:
-        """The fittest of `TOURNAMENT` random individuals, as often as a parent is needed."""
-        entrants = self.rng.integers(len(fitness), size=(number, TOURNAMENT))
-        winners = entrants[np.arange(number), np.asarray(fitness)[entrants].argmax(axis=1)]
-        return engine.population[winners], winners
-
-    def cross(self, parents: Floats, size: tuple[int, int], _: Any) -> Floats:
-        """Each gene from one of two parents; the parents come in random order, so that neighbours may mate."""
-        first = np.arange(size[0]) % len(parents)
-        from_first = self.rng.random(size, dtype=np.float32) < FIRST_PARENT_SHARE
-        return np.where(from_first, parents[first], parents[(first + 1) % len(parents)])
-
-    def mutate(self, offspring: Floats, _: Any) -> Floats:
-        """A Gaussian step of some of the offspring, then bounds and projection of all."""
-        chosen = self.rng.random(len(offspring)) < MUTATION_PROBABILITY
-        offspring = offspring.copy()
-        offspring[chosen] = self._stepped(offspring[chosen])
-        return self._admissible(offspring)
-
-    def _stepped(self, genomes: Floats) -> Floats:
-        sizes = 10 ** self.rng.uniform(*STEP_DECADES, size=(len(genomes), 1))
-        return genomes + self.rng.standard_normal(genomes.shape) * (sizes * self.scale)
-
-    def _admissible(self, genomes: Floats) -> Floats:
-        if self.bounded:
-            genomes = np.clip(genomes, self.lower, self.upper)
-        if self.project is None:
-            return genomes
-        projected = np.array(self.project(genomes), dtype=np.float64)
-        if projected.shape != genomes.shape:
-            raise ValueError(f"project was given the shape {genomes.shape}, but returned {projected.shape}")
-        return projected
+    if state.generations < generations and state.waited < patience:
+        pygad.GA(
+            num_generations=generations - state.generations,
+            num_parents_mating=population,
+            initial_population=np.arange(population)[:, None],
+            gene_type=int,
+            fitness_func=evaluate_numbers,
+            fitness_batch_size=population,
+            parent_selection_type=breeding.select,
+            crossover_type=breeding.cross,
+            mutation_type=breeding.mutate,
+            keep_elitism=1,
+            on_generation=watch,
+            suppress_warnings=True,
+            logger=_silent_logger(),
+        ).run()
+        # PyGAD selects parents once more after the last generation. Whoever draws from the generator next should find
+        # it as the last state has it, resumed or not.
+        rng.bit_generator.state = state.generator
+    return SearchResult(state.genome.copy(), *state.best, state.generations, state.history)
 
 
-class _Best:
-    """The best genome so far, the history, and how many generations have passed since the last improvement."""
+class _Judge:
+    """Follows a search: the best genome by the monitor, by fitness without one, and how long it has stood."""
 
-    def __init__(self, monitor: Callable[[Floats], float] | None, start: Floats, fitness: Floats) -> None:
+    def __init__(self, monitor: Callable[[Floats], float] | None) -> None:
         self.monitor = monitor
-        self.waited = 0
+
+    def begin(self, breeding: Breeding, fitness: Floats) -> SearchState:
+        """The state before the first generation, `fitness` (P,) being that of the first population."""
+        start, of_start = breeding.start, fitness[: len(breeding.start)]
         monitored = [self._ask(genome) for genome in start]
-        chosen = int(np.argmax(fitness if monitor is None else np.array(monitored, dtype=np.float64)))
-        self.genome, self.found = start[chosen].copy(), Generation(float(fitness[chosen]), monitored[chosen])
-        leader = int(np.argmax(fitness))
-        self.leader = start[leader].copy()
-        self.history = [Generation(float(fitness[leader]), monitored[leader])]
+        chosen = int(np.argmax(of_start if self.monitor is None else np.array(monitored, dtype=np.float64)))
+        leader = int(np.argmax(of_start))
+        return SearchState(
+            population=breeding.genomes,
+            fitness=fitness,
+            generator=breeding.rng.bit_generator.state,
+            genome=start[chosen].copy(),
+            best=Generation(float(of_start[chosen]), monitored[chosen]),
+            leader=start[leader].copy(),
+            waited=0,
+            history=(Generation(float(of_start[leader]), monitored[leader]),),
+        )
 
-    def see(self, population: Floats, fitness: Floats) -> None:
-        """Take note of a generation."""
+    def go_on(self, state: SearchState, breeding: Breeding, fitness: Floats) -> SearchState:
+        """The state after another generation, which is the population now, of this fitness (P,)."""
         index = int(np.argmax(fitness))
-        genome = population[index]
+        leader = breeding.genomes[index].copy()
         # An elite that nobody has beaten was asked about already.
-        known = np.array_equal(genome, self.leader)
-        generation = Generation(float(fitness[index]), self.history[-1].monitored if known else self._ask(genome))
-        self.leader = genome.copy()
-        self.history.append(generation)
-        if self._score(generation) > self._score(self.found):
-            self.genome, self.found, self.waited = self.leader, generation, 0
-        else:
-            self.waited += 1
-
-    def result(self) -> SearchResult:
-        """What a search returns."""
-        return SearchResult(self.genome, *self.found, len(self.history) - 1, tuple(self.history))
+        known = np.array_equal(leader, state.leader)
+        generation = Generation(float(fitness[index]), state.history[-1].monitored if known else self._ask(leader))
+        better = _score(generation) > _score(state.best)
+        return SearchState(
+            population=breeding.genomes,
+            fitness=fitness,
+            generator=breeding.rng.bit_generator.state,
+            genome=leader if better else state.genome,
+            best=generation if better else state.best,
+            leader=leader,
+            waited=0 if better else state.waited + 1,
+            history=(*state.history, generation),
+        )
 
     def _ask(self, genome: Floats) -> float | None:
         if self.monitor is None:
@@ -240,15 +194,9 @@ class _Best:
         score = float(self.monitor(genome.copy()))
         return -np.inf if np.isnan(score) else score
 
-    def _score(self, generation: Generation) -> float:
-        return generation.fitness if generation.monitored is None else generation.monitored
 
-
-def _per_gene(name: str, values: ArrayLike, genes: int) -> Floats:
-    array = np.asarray(values, dtype=np.float64)
-    if array.shape not in ((), (genes,)):
-        raise ValueError(f"{name} must be a number or ({genes},), but its shape is {array.shape}")
-    return np.broadcast_to(array, (genes,))
+def _score(generation: Generation) -> float:
+    return generation.fitness if generation.monitored is None else generation.monitored
 
 
 def _check_counts(population: int, generations: int, patience: int) -> None:
@@ -256,6 +204,20 @@ def _check_counts(population: int, generations: int, patience: int) -> None:
         raise ValueError(f"population must be at least 2, but it is {population}")
     if generations < 1 or patience < 1:
         raise ValueError(f"generations and patience must be at least 1, but they are {generations} and {patience}")
+
+
+def _check_state(
+    state: SearchState, shape: tuple[int, int], monitor: Callable[[Floats], float] | None, rng: np.random.Generator
+) -> None:
+    if state.population.shape != shape:
+        raise ValueError(
+            f"the state is of a population of the shape {state.population.shape}, but this search's is {shape}"
+        )
+    if (state.best.monitored is None) != (monitor is None):
+        raise ValueError("the state and this search must both have a monitor or both have none")
+    drawn, draws = state.generator["bit_generator"], type(rng.bit_generator).__name__
+    if drawn != draws:
+        raise ValueError(f"the state is of a {drawn} random generator, but rng is a {draws}")
 
 
 def _silent_logger() -> logging.Logger:

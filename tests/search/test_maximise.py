@@ -77,7 +77,7 @@ def test_crossover_combines_what_two_starts_have():
 def test_step_sizes_differ_from_individual_to_individual_up_to_the_scale():
     recorder = Recorder(lambda genomes: genomes[:, 0])
     search(recorder, np.zeros(400), scale=2.0, generations=1)
-    steps = recorder.populations[1][1:].std(axis=1)
+    steps = recorder.populations[0][1:].std(axis=1)
     assert 1.0 < steps.max() < 2.3
     assert steps.min() < 0.05
 
@@ -143,10 +143,42 @@ def test_a_projection_holds_in_every_population_and_a_start_is_projected_too():
 def test_fitness_is_asked_about_whole_populations():
     recorder = Recorder()
     search(recorder, generations=10)
-    assert [len(genomes) for genomes in recorder.populations][:2] == [1, 30]
-    assert len(recorder.populations) == 12
-    # The elite and children that equal a parent need not be asked about again.
-    assert all(1 <= len(genomes) <= 29 for genomes in recorder.populations[2:])
+    assert len(recorder.populations[0]) == 30
+    assert len(recorder.populations) == 11
+    assert all(1 <= len(genomes) <= 29 for genomes in recorder.populations[1:])
+
+
+def test_fitness_is_not_asked_again_about_the_elite_or_another_copy_of_a_parent():
+    # Of so many genes no genome arises twice by chance.
+    recorder = Recorder(lambda genomes: genomes.sum(axis=1))
+    search(recorder, np.zeros(200), generations=40)
+    assert min(len(genomes) for genomes in recorder.populations) < 29
+    assert len(np.unique(recorder.genomes, axis=0)) == len(recorder.genomes)
+
+
+def test_fitness_is_not_asked_again_about_children_that_took_all_genes_from_one_parent():
+    recorder = Recorder(lambda genomes: genomes.sum(axis=1))
+    search(recorder, np.zeros(2), generations=40)
+    # Half of 29 children are mutated; of the rest, with two genes, a third are new.
+    assert 16 < np.mean([len(genomes) for genomes in recorder.populations[1:]]) < 22
+
+
+def test_children_that_are_not_mutated_are_crossed_too():
+    scale = np.zeros(12)
+    scale[0] = 1
+    recorder = Recorder()
+    search(recorder, np.stack([np.zeros(12), np.ones(12)]), scale=scale, generations=1)
+    unmutated = recorder.populations[1][np.isin(recorder.populations[1][:, 0], recorder.populations[0][:, 0])]
+    assert (unmutated[:, 1:].min(axis=1) < unmutated[:, 1:].max(axis=1)).any()
+
+
+def test_a_fitness_that_writes_to_its_genomes_does_no_harm():
+    def careless(genomes):
+        values = concave(genomes)
+        genomes[:] = np.nan
+        return values
+
+    assert search(careless, generations=20).genome.tobytes() == search(generations=20).genome.tobytes()
 
 
 def test_stops_after_patience_generations_without_improvement():
@@ -227,7 +259,7 @@ def test_one_gene_and_two_individuals_are_enough():
 
 def test_a_fault_in_the_fitness_reaches_the_caller_and_nobody_else(capfd, caplog):
     def faulty(genomes):
-        if len(genomes) > 1:
+        if len(genomes) < 30:
             raise ZeroDivisionError("the fitness's own fault")
         return concave(genomes)
 
@@ -260,8 +292,8 @@ def test_nothing_is_printed_logged_or_warned_of(capfd, caplog):
         ({"scale": -1.0}, "not negative"),
         ({"lower": 1.0, "upper": 0.0}, "lower must not exceed upper"),
         ({"project": lambda genomes: genomes[:, :3]}, r"project was given the shape \(1, 12\), but returned \(1, 3\)"),
-        ({"fitness": lambda genomes: genomes}, "fitness was given 1 genomes, but returned the shape"),
-        ({"fitness": lambda _: 1.0}, "fitness was given 1 genomes, but returned the shape"),
+        ({"fitness": lambda genomes: genomes}, "fitness was given 30 genomes, but returned the shape"),
+        ({"fitness": lambda _: 1.0}, "fitness was given 30 genomes, but returned the shape"),
     ],
 )
 def test_what_cannot_be_searched_is_refused_with_the_reason(options, message):
