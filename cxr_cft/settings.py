@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -50,6 +51,21 @@ class ModelSettings(Section):
     image_size: int = Field(320, ge=32, le=4096, description="side of the square input, in pixels")
     pretrained: bool | str = Field(False, description="true (timm downloads), false, or a local weights file")
     args: dict[str, Any] = Field(default_factory=dict, description="further arguments for timm.create_model")
+    tta: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="test-time augmentation: evaluation averages the features of each image and of its shifts by so "
+        "many pixels left, right, up and down, in five times the time; 0: none",
+    )
+
+    @field_validator("tta")
+    @classmethod
+    def _within_the_image(cls, value: int, info: ValidationInfo) -> int:
+        side = info.data.get("image_size")  # not there where it is wrong itself
+        if side is not None and value >= side:
+            raise ValueError(f"a shift must be smaller than the image, model.image_size = {side}")
+        return value
 
 
 class LabelSettings(Section):
@@ -111,6 +127,26 @@ class CftSettings(Section):
         ("bce", "ga"), description="what is tried for each category: bce, asl, ga"
     )
     metric: Metric = Field("auroc", description="what chooses the head on the validation set")
+    rule: Literal["better", "interval"] = Field(
+        "better",
+        description="better: the best head on validation; interval: that one where its cross-fitted gain lies above 0",
+    )
+    guard: float = Field(0.5, gt=0, lt=1, description="confidence of the interval that the rule asks for")
+    confidence: float = Field(0.95, gt=0, lt=1, description="of the gains' intervals that are reported")
+    gamma_negative: float = Field(4.0, ge=0, description="asl: focus on negatives scored high (Chong et al.'s code)")
+    gamma_positive: float = Field(0.0, ge=0, description="asl: focus on positives scored low (likewise)")
+    clip: float = Field(0.05, ge=0, lt=1, description="asl: probability below which a negative is forgiven (likewise)")
+    pulls: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = Field(
+        tuple(10 ** (2 - step / 2) for step in range(13)),
+        description="bce, asl: strengths of the pull towards the trained head; validation chooses among them",
+    )
+    population: int = Field(50, ge=2, description="ga: individuals of a generation (Chong et al.'s code)")
+    generations: int = Field(200, ge=1, description="ga: at most")
+    patience: int = Field(30, ge=1, description="ga: generations without a better validation score (assumed)")
+    features: Literal["float32", "float16"] = Field(
+        "float32",
+        description="how features are kept; float16 halves the disk, and is kept only where no AUROC changes by it",
+    )
 
 
 class Recipe(Section):
@@ -152,6 +188,22 @@ def load_recipe(source: str, overrides: Sequence[str] = ()) -> tuple[str, Recipe
         return name, Recipe.model_validate(content)
     except ValidationError as error:
         raise RecipeError(f"recipe {source}: {_describe(error)}") from error
+
+
+def override(recipe: Mapping[str, Any], overrides: Sequence[str], section: str) -> Recipe:
+    """A resolved recipe with `section.key=value` of one section set anew.
+
+    Raises RecipeError for a key of another section, an unknown key or a value of the wrong type.
+    """
+    content = copy.deepcopy(dict(recipe))
+    for change in overrides:
+        if not change.strip().startswith(f"{section}."):
+            raise RecipeError(f"--set {change}: only {section}.key=value can be set here")
+        _apply(content, change)
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise RecipeError(_describe(error)) from error
 
 
 def _find(source: str) -> tuple[str, str]:

@@ -53,6 +53,8 @@ def test_the_defaults_are_those_that_are_documented(tmp_path):
     recipe = load_recipe(str(file))[1]
     assert recipe.seed == 0
     assert recipe.model.pretrained is False
+    assert recipe.model.tta == 0
+    assert recipe.cft.features == "float32"
     assert recipe.labels.categories == "all"
     assert recipe.labels.blank == "negative"
     assert recipe.labels.uncertain == {"default": "ignore", "Atelectasis": "one", "Edema": "one"}
@@ -147,6 +149,10 @@ def test_an_unknown_key_is_named_with_the_one_that_was_meant(override, message):
         ("seed=true", r"seed: input should be a number, not true or false$"),
         ("model.backbone=3", r"model\.backbone: input should be a valid string$"),
         ("model.image_size=16", r"model\.image_size: input should be greater than or equal to 32$"),
+        ("model.tta=-1", r"model\.tta: input should be greater than or equal to 0$"),
+        ("model.tta=65", r"model\.tta: input should be less than or equal to 64$"),
+        ("model.tta=true", r"model\.tta: input should be a number, not true or false$"),
+        ("cft.features=bfloat16", r"cft\.features: input should be 'float32' or 'float16'$"),
         ("training.precision=bf32", r"training\.precision: input should be 'auto', 'no', 'bf16' or 'fp16'$"),
         ("cft.methods=bce", r"cft\.methods: input should be a valid list$"),
         ("cft.methods=[]", r"cft\.methods: list should have at least 1 item"),
@@ -160,6 +166,15 @@ def test_an_unknown_key_is_named_with_the_one_that_was_meant(override, message):
 def test_a_wrong_value_is_named_by_its_key_and_what_it_should_be(override, message):
     with pytest.raises(RecipeError, match=f"^recipe densenet121: {message}"):
         overridden(override)
+
+
+def test_a_shift_as_wide_as_the_image_is_refused():
+    assert overridden("model.image_size=32", "model.tta=31").model.tta == 31
+    with pytest.raises(
+        RecipeError,
+        match=r"^recipe densenet121: model\.tta: a shift must be smaller than the image, model\.image_size = 32$",
+    ):
+        overridden("model.image_size=32", "model.tta=32")
 
 
 def test_every_fault_is_told_at_once():

@@ -53,10 +53,14 @@ def over_table(
     return over_batches(function, ordered_loader(table, recipe), device, description, progress)
 
 
+def inference_batch(recipe: Recipe) -> int:
+    """Views a batch. Without a backward pass twice the training batch fits wherever training did."""
+    return 2 * recipe.training.batch_size
+
+
 def ordered_loader(table: Table, recipe: Recipe) -> Batches:
     """All views of a table in its order; whoever passes over it often keeps it, and with it the reading processes."""
-    # Without a backward pass twice the training batch fits wherever training did.
-    batches = OrderedBatches(len(table), 2 * recipe.training.batch_size)
+    batches = OrderedBatches(len(table), inference_batch(recipe))
     return loader(Views(table, recipe.model.image_size), batches, recipe.training.workers)
 
 
@@ -68,11 +72,21 @@ def over_batches(
     progress: Progress = SILENT,
 ) -> NDArray[np.float32]:
     """`over_table` for a loader that is there already."""
-    parts = []
-    with torch.inference_mode():
-        for images, _ in progress.track(read_batches(batches), description, len(batches), "batches"):
-            parts.append(function(images.to(device, non_blocking=True)).float().cpu().numpy())
-    return np.concatenate(parts)
+    return np.concatenate(list(each_batch(function, batches, device, description, progress)))
+
+
+def each_batch(
+    function: Callable[[Tensor], Tensor],
+    batches: Batches,
+    device: torch.device,
+    description: str,
+    progress: Progress = SILENT,
+) -> Iterator[NDArray[np.float32]]:
+    """`over_batches` one batch (B, K) after the other, for results that memory need not hold together."""
+    for images, _ in progress.track(read_batches(batches), description, len(batches), "batches"):
+        with torch.inference_mode():  # not around the loop: what it is set for would hold in the caller's code as well
+            result = function(images.to(device, non_blocking=True)).float().cpu().numpy()
+        yield result
 
 
 def predict_logits(run: Run, table: Table, progress: Progress = SILENT) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""The classifier: a timm backbone and an affine head, fed 8-bit grey images; normalisation is part of it."""
+"""The classifier: a timm backbone and an affine head, fed 8-bit grey images; it normalises and shifts them itself."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from cxr_cft.artifacts import Run, replacing
 from cxr_cft.data.images import preprocessing
@@ -16,7 +17,11 @@ from cxr_cft.training.backbone import channel_average, create_backbone
 
 
 class Classifier(nn.Module):
-    """Logits (N, C) = head(backbone(normalised images)); images are (N, 1, S, S) uint8."""
+    """Logits (N, C) = head(backbone(normalised images)); images are (N, 1, S, S) uint8.
+
+    In evaluation mode, where the recipe asks for it (`model.tta`), the backbone's features are averaged over each image
+    and its four shifts. Whoever evaluates thereby does the same: validation, prediction, fine-tuning, and ONNX.
+    """
 
     mean: Tensor
     std: Tensor
@@ -31,17 +36,31 @@ class Classifier(nn.Module):
         with torch.no_grad():
             dimension = self.backbone.eval()(torch.zeros(1, 1, side, side)).shape[1]
         self.head = nn.Linear(dimension, categories)
+        self.tta = settings.tta
 
     def features(self, images: Tensor) -> Tensor:
         """Z (N, D) of images (N, 1, S, S) uint8: what the head sees."""
         normalised = (images.to(self.mean.dtype) / 255.0 - self.mean) / self.std
-        z: Tensor = self.backbone(normalised)
-        return z
+        views = [normalised] if self.training or not self.tta else [normalised, *_shifted(normalised, self.tta)]
+        # The head is affine, so that the head of mean features is the mean of the views' logits. One view after the
+        # other: together they would need five times the memory that training's batch was chosen for.
+        z: Tensor = self.backbone(views[0])
+        for view in views[1:]:
+            z = z + self.backbone(view)
+        return z / len(views) if len(views) > 1 else z
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, C) of images (N, 1, S, S) uint8."""
         logits: Tensor = self.head(self.features(images))
         return logits
+
+
+def _shifted(images: Tensor, by: int) -> list[Tensor]:
+    """Images (N, 1, S, S) moved `by` pixels left, right, up and down, their edges repeated."""
+    side = images.shape[-1]
+    padded = pad(images, (by, by, by, by), mode="replicate")
+    corners = ((by, 2 * by), (by, 0), (2 * by, by), (0, by))  # the image itself lies at (by, by)
+    return [padded[..., top : top + side, left : left + side] for top, left in corners]
 
 
 def build_model(recipe: Recipe, categories: int) -> Classifier:

@@ -1,5 +1,7 @@
 """An exported run repeats torch's numbers at any batch, in one file; one that does not is not exported."""
 
+import shutil
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -32,6 +34,26 @@ def test_logits_are_torchs_at_any_batch_normalisation_and_tuned_head_included(ex
     (found,) = session.run(["logits"], {"images": pixels})
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
     assert np.abs(found - trained).max() > 1e-2
+
+
+@pytest.mark.parametrize("member", ["tuned", "trained"])
+def test_test_time_augmentation_is_part_of_the_graph(weights, images, tmp_path, member):
+    from cxr_cft.artifacts import Run, open_run
+
+    plain = open_run(shutil.copytree(weights / member, tmp_path / member))
+    side = plain.info["recipe"]["model"]["image_size"]
+    pixels = np.pad(images, ((0, 0), (0, side - 32), (0, side - 32)), mode="reflect")
+    recipe = {**plain.info["recipe"], "model": {**plain.info["recipe"]["model"], "tta": 2}}
+    run = Run(plain.path, {**plain.info, "recipe": recipe})
+    path, _ = export_onnx(run, pixels, tuned=False)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    for batch in (1, 3, 7):
+        part = pixels[:batch, None]
+        with torch.inference_mode():
+            expected, without = (load_model(each)(torch.from_numpy(part)).numpy() for each in (run, plain))
+        (found,) = session.run(["logits"], {"images": part})
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+        assert np.abs(found - without).max() > 1e-3
 
 
 def test_the_graph_stands_alone_in_one_file_and_says_its_opset(exported):

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -36,6 +37,21 @@ def test_normalisation_is_inside_so_that_8_bit_images_are_all_it_needs(images):
     mean, std = (sum(model.backbone.pretrained_cfg[key]) / 3 for key in ("mean", "std"))
     expected = model.backbone((images.float() / 255 - mean) / std)
     torch.testing.assert_close(model.features(images), expected)
+
+
+def test_evaluation_averages_the_image_and_its_four_shifts_where_the_recipe_says_so(images):
+    plain, model = build_model(recipe_of(), 4).eval(), build_model(recipe_of(tta=3), 4).eval()
+    padded = np.pad(images.numpy(), ((0, 0), (0, 0), (3, 3), (3, 3)), mode="edge")
+    corners = {"not at all": (3, 3), "left": (3, 6), "right": (3, 0), "up": (6, 3), "down": (0, 3)}
+    views = [torch.from_numpy(padded[..., y : y + 32, x : x + 32].copy()) for y, x in corners.values()]
+    torch.testing.assert_close(model.features(images), torch.stack([plain.features(view) for view in views]).mean(0))
+    torch.testing.assert_close(model(images), torch.stack([plain(view) for view in views]).mean(0))
+    assert (model(images) - plain(images)).abs().max() > 1e-3
+
+
+def test_training_sees_each_image_once_whatever_evaluation_does(images):
+    plain, model = build_model(recipe_of(), 4).train(), build_model(recipe_of(tta=3), 4).train()
+    torch.testing.assert_close(model(images), plain(images), rtol=0, atol=0)
 
 
 def test_the_seed_decides_the_weights_and_the_global_generator_is_left_alone():
