@@ -36,16 +36,18 @@ NIL = 1e-5
 _Key = dict[str, Any]
 
 
-def cached_features(run: Run, splits: dict[str, Table], progress: Progress = SILENT) -> dict[str, NDArray[Any]]:
+def cached_features(
+    run: Run, splits: dict[str, Table], progress: Progress = SILENT, recipe: Recipe | None = None
+) -> dict[str, NDArray[Any]]:
     """Features (N, D) of every view of every split, frontal or lateral, by the model in evaluation mode; read-only.
 
-    They lie memory-mapped in RUN/features/SPLIT.npy: float32, or float16 where the recipe asks for it (`cft.features`)
-    and no category's AUROC by the trained head changes. SPLIT.json, written last, says what they are of: weights, rows,
-    images, preprocessing. Where all that agrees and the array is as it was written they are read, otherwise computed
-    anew; a killed pass goes on where it was. Raises DataError for a missing or unreadable image, CxrCftError where the
-    disk does not take them.
+    They lie memory-mapped in RUN/features/SPLIT.npy: float32, or float16 where the recipe (the run's own, if none is
+    given) asks for it (`cft.features`) and no category's AUROC by the trained head changes. SPLIT.json, written last,
+    says what they are of: weights, rows, images, preprocessing. Where all that agrees and the array is as it was
+    written they are read, otherwise computed anew; a killed pass goes on where it was. Raises DataError for a missing
+    or unreadable image, CxrCftError where the disk does not take them.
     """
-    recipe = Recipe.model_validate(run.info["recipe"])
+    recipe = recipe or Recipe.model_validate(run.info["recipe"])
     function = _function(run, recipe)
     keys = {split: {**function, **_data(table)} for split, table in splits.items()}  # names all that is missing, first
     found: dict[str, NDArray[Any]] = {}

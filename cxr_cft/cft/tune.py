@@ -1,38 +1,108 @@
-"""Category-wise Fine-Tuning of a whole run: features, heads, cft.json, and the predictions after it."""
+"""Category-wise Fine-Tuning of whole runs: features, heads, cft.json, and the predictions after it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from cxr_cft.artifacts import Run, fingerprint, library_versions, write_json
+from cxr_cft.cft.category import Problem, Tuned, tune_category
 from cxr_cft.cft.features import cached_features
-from cxr_cft.cft.heads import fine_tune_heads
+from cxr_cft.cft.heads import FineTuned, assemble, pose
+from cxr_cft.cft.options import Options
+from cxr_cft.cft.store import Store
 from cxr_cft.data.labels import known_labels
 from cxr_cft.data.predictions import write_logits
 from cxr_cft.data.splits import read_splits, shared_patients
 from cxr_cft.data.table import Table, read_frame
 from cxr_cft.errors import RunError, first_few
 from cxr_cft.progress import SILENT, Progress
-from cxr_cft.settings import Recipe
+from cxr_cft.settings import CftSettings, Recipe, override
 from cxr_cft.training.inference import arithmetic_threads
 from cxr_cft.training.model import load_model, save_tensors
+
+NOTE = (
+    "before and after are on the validation views that chose the method: after is optimistic; gain is cross-fitted, "
+    "what such a choice gains on patients that did not choose"
+)
 
 
 def tune_run(
     run: Run, *, root: Path | None = None, methods: Sequence[str] | None = None, progress: Progress = SILENT
-) -> pd.DataFrame:
-    """Tune a run's heads on the data it was trained on and write heads.safetensors, predictions and cft.json.
+) -> FineTuned:
+    """`tune_runs` of one run."""
+    return next(tune_runs([run], root=root, methods=methods, progress=progress))[1]
 
-    `root` is the data folder, where it has moved since; `methods` replaces the recipe's. Returns the report of
-    `fine_tune_heads`. Raises RunError if the data are not those of training.
+
+def tune_runs(
+    runs: Sequence[Run],
+    *,
+    root: Path | None = None,
+    methods: Sequence[str] | None = None,
+    overrides: Sequence[str] = (),
+    cluster: str | None = None,
+    progress: Progress = SILENT,
+) -> Iterator[tuple[Run, FineTuned]]:
+    """Tune runs' heads on the data they were trained on; write heads.safetensors, predictions and cft.json of each.
+
+    Each category's result is kept in RUN/cft as soon as it is there, so that a killed call goes on with the next; a
+    call for the same data and settings finds all of them. `root` is the data folder, where it has moved since;
+    `methods` replaces the recipe's, and `overrides` (`cft.key=value`) other keys of its section. With `cluster`, the
+    address of a Dask scheduler, categories and runs are tuned by its workers, which must see the run folders under the
+    same paths, to the same result. Raises RunError if the data are not those of training, RecipeError for a wrong
+    override, CxrCftError if the cluster fails.
     """
-    recipe = Recipe.model_validate(run.info["recipe"])
-    methods = tuple(methods or recipe.cft.methods)
+    if cluster is None:
+        for run in runs:
+            job = _prepare(run, root, methods, overrides, progress)
+            yield run, _finish(job, _tune_here(job, progress))
+        return
+    from cxr_cft.cft.cluster import tune_on_cluster
+
+    jobs = [_prepare(run, root, methods, overrides, progress) for run in runs]
+    tasks = [
+        (number, c)
+        for number, job in enumerate(jobs)
+        for c in range(len(job.run.categories))
+        if job.store.load(c) is None
+    ]
+    problems = [job.problem for job in jobs]
+    with closing(tune_on_cluster(cluster, problems, tasks, [job.threads for job in jobs])) as results:
+        for (number, c), tuned in progress.track(results, "fine-tuning", len(tasks), "categories"):
+            jobs[number].store.save(c, tuned)
+    for job in jobs:
+        yield job.run, _finish(job, (job.store.found(c) for c in range(len(job.run.categories))))
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """One run: its data, the problem they pose, and where results are kept."""
+
+    run: Run
+    recipe: Recipe
+    splits: dict[str, Table]
+    features: dict[str, NDArray[Any]]
+    problem: Problem
+    store: Store
+
+    @property
+    def threads(self) -> int:
+        """Of the arithmetic; workers elsewhere use as many, since sums depend on it in their last digits."""
+        with arithmetic_threads(self.recipe):
+            return torch.get_num_threads()
+
+
+def _prepare(
+    run: Run, root: Path | None, methods: Sequence[str] | None, overrides: Sequence[str], progress: Progress
+) -> _Job:
+    recipe = override(run.info["recipe"], overrides, "cft")
     folder, image_root = run.data(root)
     splits = read_splits(folder, run.categories, image_root)
     if fingerprint(splits["train"].source, splits["valid"].source) != run.info["data"]["fingerprint"]:
@@ -42,39 +112,65 @@ def tune_run(
         used = "trained on" if first == "train" else "validated on"
         progress.note(f"{len(patients)} patients of {split}.csv were {used}: {first_few(patients)}; it is not unseen")
 
-    features = cached_features(run, splits, progress)
+    features = cached_features(run, splits, progress, recipe)
     head = load_model(run).head
-    with arithmetic_threads(recipe):
-        result = fine_tune_heads(
-            head.weight,
-            head.bias,
-            train=(features["train"], known_labels(splits["train"].labels)),
-            valid=(features["valid"], known_labels(splits["valid"].labels)),
-            methods=methods,
-            metric=recipe.cft.metric,
-            seed=recipe.seed,
-            names=run.categories,
-            progress=progress,
-        )
+    problem = pose(
+        head.weight,
+        head.bias,
+        train=(features["train"], known_labels(splits["train"].labels)),
+        valid=(features["valid"], known_labels(splits["valid"].labels)),
+        methods=tuple(methods or recipe.cft.methods),
+        metric=recipe.cft.metric,
+        seed=recipe.seed,
+        options=_options(recipe.cft),
+        names=run.categories,
+        groups=splits["valid"].patients,
+    )
+    # The files' own records of what they hold, instead of reading all features once more.
+    records = [fingerprint(run.path / "features" / f"{split}.json") for split in ("train", "valid")]
+    return _Job(run, recipe, splits, features, problem, Store(run.path / "cft", problem, records))
+
+
+def _options(settings: CftSettings) -> Options:
+    return Options(**settings.model_dump(include={field.name for field in fields(Options)}))
+
+
+def _tune_here(job: _Job, progress: Progress) -> Iterator[Tuned]:
+    names = job.run.categories
+    with arithmetic_threads(job.recipe):
+        for c in progress.track(range(len(names)), f"fine-tuning {job.run.name}", len(names), "categories"):
+            tuned = job.store.load(c)
+            if tuned is None:
+                tuned = tune_category(job.problem, c, progress, job.store.memory(c))
+                job.store.save(c, tuned)
+            yield tuned
+
+
+def _finish(job: _Job, tuned: Iterable[Tuned]) -> FineTuned:
+    """Write what later stages read; cft.json, which vouches for the heads, last."""
+    run, problem = job.run, job.problem
+    result = assemble(problem, tuned)
     save_tensors(run.heads_file, {"weight": torch.from_numpy(result.weight), "bias": torch.from_numpy(result.bias)})
-    for split in splits:
+    for split, table in job.splits.items():
         if split != "train":
-            logits = features[split] @ result.weight.T + result.bias
-            write_logits(run.predictions(split, tuned=True), splits[split], logits)
+            logits = job.features[split].astype(np.float32, copy=False) @ result.weight.T + result.bias
+            write_logits(run.predictions(split, tuned=True), table, logits)
     write_json(
         run.path / "cft.json",
         {
             "model": run.info["files"]["model.safetensors"],
             "heads": fingerprint(run.heads_file),
-            "methods": list(methods),
-            "metric": recipe.cft.metric,
-            "seed": recipe.seed,
-            "note": "before and after are on the validation views that chose the method: after is optimistic",
-            "categories": _records(result.report),
+            "methods": list(problem.methods),
+            "metric": problem.metric,
+            "seed": problem.seed,
+            "options": asdict(problem.options),
+            "note": NOTE,
+            "summary": _plain(asdict(result.summary)),
+            "categories": [_plain(record) for record in result.report.to_dict("records")],
             "versions": library_versions(),
         },
     )
-    return result.report
+    return result
 
 
 def _trained_on(run: Run, table: Table) -> Table:
@@ -84,7 +180,6 @@ def _trained_on(run: Run, table: Table) -> Table:
     return table.take(np.asarray([path in kept for path in table.paths], dtype=bool))
 
 
-def _records(report: pd.DataFrame) -> list[dict[str, object]]:
-    """The report as JSON's own types, None for what is undefined; without the seconds, so that a rerun is the same."""
-    records = report.drop(columns="seconds").astype(object).replace({np.nan: None}).to_dict("records")
-    return [{str(key): value for key, value in record.items()} for record in records]
+def _plain(record: dict[Any, Any]) -> dict[str, Any]:
+    """JSON's own types, None for what is undefined."""
+    return {str(key): None if value != value else value for key, value in record.items()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +14,7 @@ from cxr_cft.cli import console
 from cxr_cft.cli.options import DEFAULT_WEIGHTS, Runs, Weights
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from cxr_cft.cft import FineTuned, Summary
 
 
 class Method(str, Enum):
@@ -32,43 +34,85 @@ def cft(
     data: Annotated[
         Path | None, typer.Option("--data", metavar="ROOT", help="The data folder, if it has moved since training.")
     ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="cft.KEY=VALUE", help="Change a key of the recipe's [cft] section; repeatable."),
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="A Dask scheduler (tcp://HOST:PORT) whose workers tune the categories; they must see the run folders.",
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print {run: what its cft.json holds} instead of tables.")
+    ] = False,
     weights: Weights = DEFAULT_WEIGHTS,
 ) -> None:
-    """Tune each category's logistic regression on its known labels; keep what is better on validation."""
-    from cxr_cft.artifacts import find_runs
-    from cxr_cft.cft.tune import tune_run
+    """Tune each category's logistic regression on its known labels; keep what is better on validation.
 
+    What is done is kept: interrupted, the same command goes on with the next category.
+    """
+    from cxr_cft.artifacts import find_runs, read_json
+    from cxr_cft.cft.tune import tune_runs
+
+    found = find_runs(runs or (), weights)
+    chosen = [method.value for method in methods or ()]
+    told = {}
     progress = console.TerminalProgress()
-    for run in find_runs(runs or (), weights):
-        progress.note(f"fine-tuning {run.name}")
-        report = tune_run(run, root=data, methods=[method.value for method in methods or ()], progress=progress)
-        _print(run.name, report)
+    for run, result in tune_runs(
+        found, root=data, methods=chosen, overrides=overrides or (), cluster=cluster, progress=progress
+    ):
+        if as_json:
+            told[run.name] = read_json(run.path / "cft.json")
+        else:
+            _print(run.name, result)
+    if as_json:
+        json.dump(told, sys.stdout, indent=2, allow_nan=False)
+        sys.stdout.write("\n")
 
 
-def _print(name: str, report: pd.DataFrame) -> None:
+def _print(name: str, result: FineTuned) -> None:
     rows = []
-    for row in report.to_dict("records"):
-        tuned = row["method"] != "original"
+    reasons: dict[str, list[str]] = {}
+    for row in result.report.to_dict("records"):
+        tried = row["before"] == row["before"]
         rows.append(
             (
                 row["category"],
                 f"{row['train_positives']}/{row['train_negatives']}",
                 f"{row['valid_positives']}/{row['valid_negatives']}",
                 row["method"],
-                "" if row["before"] != row["before"] else f"{row['before']:.4f}",
-                f"{row['after']:.4f}" if tuned else "",
+                f"{row['before']:.4f} → {row['after']:.4f}" if tried else "",
+                _gain(row["gain"], row["gain_low"], row["gain_high"]) if tried else "",
                 f"{row['seconds']:.1f}",
-                row["reason"] or "",
             )
         )
-    columns = [
-        "category",
-        ">train +/−",
-        ">valid +/−",
-        "method",
-        ">before",
-        ">after",
-        ">seconds",
-        "left as it was because",
-    ]
-    console.table(f"{name}: validation score per category (it chose the method: 'after' is optimistic)", columns, rows)
+        if row["reason"]:
+            reasons.setdefault(row["reason"], []).append(row["category"])
+    gain = f">gain on others ({result.summary.confidence:.0%})"
+    columns = ["category", ">train +/−", ">valid +/−", "method", ">validation", gain, ">s"]
+    console.table(f"{name}: {result.summary.metric} on validation, before → after", columns, rows)
+    for reason, categories in reasons.items():
+        console.say(f"left as it was, {reason}: {', '.join(categories)}")
+    console.say(_sum(result.summary))
+
+
+def _sum(summary: Summary) -> str:
+    if not summary.tried:
+        return "no category has known positives and negatives in training and in validation: nothing could be tuned"
+    over = "" if summary.estimated == summary.tried else f" (over the {summary.estimated} where it can be told)"
+    return (
+        f"{summary.tuned} of {summary.tried} categories tuned in {summary.seconds:.1f} s; mean on validation "
+        f"{summary.before:.4f} → {summary.after:.4f}, which chose the heads; on patients that did not, cross-fitted, "
+        f"the gain is {_gain(summary.gain, summary.gain_low, summary.gain_high)}{over}"
+    )
+
+
+def _gain(value: float, low: float, high: float) -> str:
+    if value != value:
+        return "too few to say"
+    if low != low:
+        return f"{value:+.3f}"
+    return f"{value:+.3f} ({low:+.3f} to {high:+.3f})"

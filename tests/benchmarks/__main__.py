@@ -6,7 +6,7 @@ import sys
 
 from cxr_cft.artifacts import library_versions
 
-BENCHMARKS = ("genetic", "fine_tuning", "throughput", "demo_seeds")
+BENCHMARKS = ("genetic", "cft_scale", "cft_peer", "cft_growth", "cft_choice", "throughput", "demo_seeds")
 
 
 def main(names):

@@ -8,21 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxr_cft.artifacts import fingerprint, open_run, write_json
-from cxr_cft.cft import genetic
+from cxr_cft.artifacts import fingerprint, open_run, read_json, write_json
+from cxr_cft.cft.category import tune_category
 from cxr_cft.settings import Recipe
 from cxr_cft.training.train import train_run
 
 CATEGORIES = ("Atelectasis", "Cardiomegaly", "Edema", "Fracture")  # Fracture has no label anywhere
-
-
-@pytest.fixture(scope="session", autouse=True)
-def short_search():
-    """The genetic algorithm's own length is measured elsewhere; here every search is a tenth of it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(genetic, "GENERATIONS", 20)
-        patch.setattr(genetic, "PATIENCE", 20)
-        yield
 
 
 def write_split(root, split, rows):
@@ -97,6 +88,45 @@ def retrain():
         return open_run(run.path)
 
     return retrain
+
+
+@pytest.fixture
+def with_settings():
+    """A run whose recipe had other values in a section."""
+
+    def change(run, section, **values):
+        recipe = run.info["recipe"]
+        write_json(run.path / "run.json", {**run.info, "recipe": {**recipe, section: {**recipe[section], **values}}})
+        return open_run(run.path)
+
+    return change
+
+
+@pytest.fixture(scope="session")
+def outcome():
+    """What tuning left in a run's folder, but for how long it took."""
+
+    def read(run):
+        names = ("heads.safetensors", "predictions/valid.cft.csv", "predictions/test.cft.csv")
+        told = read_json(run.path / "cft.json")
+        for part in (told["summary"], *told["categories"]):
+            assert part.pop("seconds") >= 0
+        return {"cft.json": told, **{name: (run.path / name).read_bytes() for name in names}}
+
+    return read
+
+
+@pytest.fixture
+def tuned_categories(monkeypatch):
+    """The numbers of the categories that were tuned in this process, in order."""
+    numbers = []
+
+    def counting(problem, c, *rest):
+        numbers.append(c)
+        return tune_category(problem, c, *rest)
+
+    monkeypatch.setattr("cxr_cft.cft.tune.tune_category", counting)
+    return numbers
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cxr_cft.artifacts import fingerprint, open_run, read_json, write_json
+from cxr_cft.artifacts import fingerprint, open_run, read_json
 from cxr_cft.cft import cached_features, features
 from cxr_cft.data import loader
 from cxr_cft.data.images import read_image
@@ -82,16 +82,10 @@ def read(monkeypatch):
 
 
 @pytest.fixture
-def in_small_batches(run, monkeypatch):
+def in_small_batches(run, monkeypatch, with_settings):
     """The run with batches of 4 views, each of them on disk before the next is made."""
     monkeypatch.setattr(into_file, "FLUSH_SECONDS", 0)
     return with_settings(run, "training", batch_size=2)
-
-
-def with_settings(run, section, **values):
-    recipe = run.info["recipe"]
-    write_json(run.path / "run.json", {**run.info, "recipe": {**recipe, section: {**recipe[section], **values}}})
-    return open_run(run.path)
 
 
 def fresh(run, table: Table):
@@ -155,7 +149,7 @@ def test_lateral_views_are_passed_over_like_frontal_ones(run, own_data, change_s
     np.testing.assert_array_equal(cached_features(run, {"valid": table})["valid"], fresh(run, table))
 
 
-def test_test_time_augmentation_is_the_mean_over_the_image_and_four_shifts_of_it(run, splits):
+def test_test_time_augmentation_is_the_mean_over_the_image_and_four_shifts_of_it(run, splits, with_settings):
     table = splits["valid"]
     plain = load_model(run)
     images = np.stack([read_image(table.file(row), 32) for row in range(len(table))])
@@ -257,7 +251,9 @@ def test_an_images_size_and_its_time_are_looked_at_each(run, own_data, passes, l
     ("section", "values", "part"),
     [("model", {"tta": 2}, "architecture"), ("cft", {"features": "float16"}, "features")],
 )
-def test_another_setting_that_decides_the_numbers_makes_a_pass_anew(run, splits, passes, notes, section, values, part):
+def test_another_setting_that_decides_the_numbers_makes_a_pass_anew(
+    run, splits, passes, notes, section, values, part, with_settings
+):
     cached_features(run, splits)
     changed = with_settings(run, section, **values)
     cached_features(changed, splits, notes)
@@ -410,7 +406,7 @@ cached_features(run, {{"train": read_splits(Path({str(data_folder)!r}), run.cate
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_killed_before_any_step_on_the_disk_it_ends_with_the_same_bytes(
-    in_small_batches, splits, tmp_path, monkeypatch, read, dtype
+    in_small_batches, splits, tmp_path, monkeypatch, read, dtype, with_settings
 ):
     run, valid = with_settings(in_small_batches, "cft", features=dtype), {"valid": splits["valid"]}
     monkeypatch.setattr(features, "load_model", lambda _: Made(run))
@@ -482,7 +478,7 @@ def test_killed_while_it_replaces_an_older_array_a_whole_pass_is_not_made_again(
 
 @pytest.mark.parametrize("change", ["image", "weights", "tta", "batch", "rows on disk", "record"])
 def test_an_unfinished_pass_of_anything_else_is_thrown_away(
-    in_small_batches, own_data, monkeypatch, read, retrain, change
+    in_small_batches, own_data, monkeypatch, read, retrain, change, with_settings
 ):
     run = in_small_batches
     train = {"train": read_splits(own_data, run.categories)["train"]}
@@ -549,7 +545,7 @@ def test_a_full_disk_is_told_in_a_line_and_what_was_written_is_kept(
     assert outputs(run) == expected
 
 
-def test_a_disk_too_full_for_the_16_bit_copy_costs_no_second_pass(run, splits, monkeypatch, read):
+def test_a_disk_too_full_for_the_16_bit_copy_costs_no_second_pass(run, splits, monkeypatch, read, with_settings):
     run, valid = with_settings(run, "cft", features="float16"), {"valid": splits["valid"]}
     monkeypatch.setattr(features, "load_model", lambda _: Made(run))
 
@@ -616,7 +612,7 @@ class Made(torch.nn.Module):
 
 
 @pytest.fixture
-def in_16_bits(run, monkeypatch):
+def in_16_bits(run, monkeypatch, with_settings):
     """The run with features in 16 bits, or as asked, of a model made with the given scale and offset."""
 
     def made(asked="float16", **changes):

@@ -7,12 +7,13 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from cxr_cft.cft import FineTuned, fine_tune_heads
-from cxr_cft.cft.gradient import LOSSES, bce
-from cxr_cft.cft.heads import METHODS
+from cxr_cft.cft import FineTuned, Options, Summary, fine_tune_heads, gradient
+from cxr_cft.cft.gradient import bce
+from cxr_cft.cft.options import METHODS
 from cxr_cft.progress import Silent
 
-COLUMNS = ["category", "method", "before", "after", "bce", "asl", "ga"]
+QUICK = Options(generations=20)
+COLUMNS = ["category", "method", "before", "after", "gain", "gain_low", "gain_high", "bce", "asl", "ga"]
 COUNTS = ["train_positives", "train_negatives", "valid_positives", "valid_negatives"]
 
 
@@ -31,8 +32,8 @@ def made(rows=(240, 160), categories=3, features=6, seed=0, unknown=0.4):
     return weight, bias, *splits
 
 
-def tune(weight, bias, train, valid, **options) -> FineTuned:
-    return fine_tune_heads(weight, bias, train, valid, **options)
+def tune(weight, bias, train, valid, **settings) -> FineTuned:
+    return fine_tune_heads(weight, bias, train, valid, **({"options": QUICK, "device": "cpu"} | settings))
 
 
 def same_bytes(one: FineTuned, other: FineTuned, rows=slice(None)) -> bool:
@@ -43,9 +44,9 @@ def same_bytes(one: FineTuned, other: FineTuned, rows=slice(None)) -> bool:
     )
 
 
-def validation_scores(result, valid):
+def validation_scores(weight, bias, valid):
     features, labels = valid
-    logits = features @ result.weight.T + result.bias
+    logits = features @ weight.T + bias
     known = ~np.isnan(labels)
     return [roc_auc_score(labels[k, c], logits[k, c]) for c, k in enumerate(known.T)]
 
@@ -81,6 +82,7 @@ def test_the_call_of_the_contract(problem, kind):
     assert (result.bias.shape, result.bias.dtype) == ((3,), np.float32)
     assert isinstance(result.report, pd.DataFrame)
     assert len(result.report) == 3
+    assert isinstance(result.summary, Summary)
 
 
 def as_torch(problem, dtype):
@@ -115,23 +117,26 @@ def test_the_report_has_a_row_a_category_and_the_promised_columns(problem, resul
 
 def test_the_reported_scores_are_those_of_the_heads_that_come_back(problem, result):
     weight, bias, _, valid = problem
-    np.testing.assert_allclose(result.report["after"], validation_scores(result, valid))
-    np.testing.assert_allclose(result.report["before"], validation_scores(FineTuned(weight, bias, None), valid))
+    np.testing.assert_allclose(result.report["after"], validation_scores(result.weight, result.bias, valid))
+    np.testing.assert_allclose(result.report["before"], validation_scores(weight, bias, valid))
     chosen = [row[row["method"]] for row in result.report.to_dict("records")]
     np.testing.assert_array_equal(result.report["after"], chosen)
 
 
 def test_names_are_the_reports_and_progress_hears_of_each_category(problem):
     class Counting(Silent):
+        def __init__(self):
+            self.told = []
+
         def track(self, items, description, total, unit="steps"):
-            self.told = description, total, unit
+            self.told.append((description, total, unit))
             yield from items
 
     progress = Counting()
     names = ["Edema", "Fracture", "Other"]
     report = tune(*problem, methods=("bce",), names=names, progress=progress).report
     assert list(report["category"]) == names
-    assert progress.told == ("fine-tuning", 3, "categories")
+    assert progress.told == [("fine-tuning", 3, "categories"), *((f"  {name}", 1, "methods") for name in names)]
 
 
 # What is chosen
@@ -172,10 +177,10 @@ def test_a_head_that_nothing_beats_comes_back_bit_for_bit():
 
 
 def test_of_equal_methods_the_first_named_is_chosen(monkeypatch, problem):
-    monkeypatch.setitem(LOSSES, "asl", bce)
+    monkeypatch.setattr(gradient, "loss_of", lambda *_: bce)
     for methods in (("bce", "asl"), ("asl", "bce")):
         report = tune(*problem, methods=methods).report
-        assert list(report.columns[4:6]) == list(methods)
+        assert list(report.columns[7:9]) == list(methods)
         assert set(report["method"]) <= {methods[0], "original"}
         assert (report["method"] != "original").any()
 
@@ -196,7 +201,12 @@ def test_rows_whose_label_is_unknown_count_for_nothing(problem):
         (np.concatenate([values, noise]), np.concatenate([known, np.full((50, 3), np.nan)]))
         for values, known in ((features, labels), (valid_features, valid_labels))
     ]
-    assert same_bytes(tune(weight, bias, *padded), plain)
+    result = tune(weight, bias, *padded)
+    assert result.weight.tobytes() == plain.weight.tobytes()
+    assert result.bias.tobytes() == plain.bias.tobytes()
+    bounds = ["gain_low", "gain_high"]  # which groups the jackknife leaves out together is drawn among all of them
+    assert result.report.drop(columns=[*bounds, "seconds"]).equals(plain.report.drop(columns=[*bounds, "seconds"]))
+    np.testing.assert_allclose(result.report[bounds], plain.report[bounds], atol=0.01)
 
 
 @pytest.mark.parametrize(
@@ -274,10 +284,15 @@ def test_arguments_are_left_as_they_were(problem):
 # Determinism
 
 
-def test_the_same_seed_gives_the_same_bytes_and_only_the_search_hears_of_it(problem, result):
+def test_the_same_seed_gives_the_same_bytes_and_only_the_search_and_the_folds_hear_of_it(problem, result):
     assert same_bytes(tune(*problem), result)
-    assert not same_bytes(tune(*problem, methods=("ga",), seed=1), tune(*problem, methods=("ga",)))
-    assert same_bytes(tune(*problem, methods=("bce",), seed=1), tune(*problem, methods=("bce",)))
+    assert tune(*problem, methods=("ga",), seed=1).weight.tobytes() != tune(*problem, methods=("ga",)).weight.tobytes()
+    gradients = [tune(*problem, methods=("bce", "asl"), seed=seed) for seed in (0, 1)]
+    assert gradients[0].weight.tobytes() == gradients[1].weight.tobytes()
+    assert gradients[0].bias.tobytes() == gradients[1].bias.tobytes()
+    scores = ["before", "after", "bce", "asl", "method"]
+    assert gradients[0].report[scores].equals(gradients[1].report[scores])
+    assert (gradients[0].report["gain"] != gradients[1].report["gain"]).any()  # the folds are drawn by the seed
 
 
 def test_global_random_states_do_not_matter(problem, result):
@@ -328,6 +343,7 @@ def test_a_head_bent_by_blanks_assumed_negative_is_restored_on_patients_never_se
         (features, known[:, None]),
         (valid_features, valid_known[:, None]),
         methods=(method,),
+        options=Options(),
     )
     before = roc_auc_score(truth, trained.decision_function(test_features))
     after = roc_auc_score(truth, test_features @ result.weight[0] + result.bias[0])
@@ -349,10 +365,14 @@ def test_the_tuned_bias_comes_back_so_that_probabilities_are_right_and_not_ranks
 
 
 def test_the_searched_bias_comes_back_too(problem):
-    result = tune(*problem, methods=("ga",))
-    tuned = result.report["method"] == "ga"
-    assert tuned.any()
-    assert (result.bias != problem[1])[tuned].all()
+    weight, bias, (features, labels), valid = problem
+    result = tune(weight, bias + 3, (features, labels), valid, methods=("ga",))
+    tuned = np.flatnonzero(result.report["method"] == "ga")
+    assert len(tuned)
+    for c in tuned:
+        known = ~np.isnan(labels[:, c])
+        probabilities = 1 / (1 + np.exp(-(features[known] @ result.weight[c] + result.bias[c])))
+        assert probabilities.mean() == pytest.approx(labels[known, c].mean(), abs=1e-3)
 
 
 def test_a_perfect_ranking_at_high_logits_is_seen_as_perfect():
@@ -369,7 +389,7 @@ def test_a_perfect_ranking_at_high_logits_is_seen_as_perfect():
 def test_heads_that_are_sure_of_mistakes_end_finite(problem, method, size):
     weight, bias, train, valid = problem
     sure = -weight * size / np.abs(train[0] @ weight.T).max()
-    result = tune(sure, bias, train, valid, methods=(method,))
+    result = tune(sure, bias, train, valid, methods=(method,), options=Options())
     assert np.isfinite(result.weight).all()
     assert np.isfinite(result.bias).all()
     if method != "asl":  # clipped at p = 0.95, it no longer feels a negative that is so sure
@@ -397,6 +417,183 @@ def test_a_feature_that_never_varies_keeps_its_weight(problem):
     assert (result.report["after"] > result.report["before"]).any()
 
 
+# What is gained
+
+
+def test_a_head_that_is_much_better_gains_what_rows_that_nobody_chose_by_say_it_gains():
+    weight, bias, train, valid, (features, labels) = made(rows=(400, 800, 4000), unknown=0.2)
+    result = tune(weight, bias, train, valid)
+    before, after = (
+        np.array(validation_scores(one.weight, one.bias, (features, labels)))
+        for one in (FineTuned(weight, bias, result.report, result.summary), result)
+    )
+    true = after - before
+    assert true.mean() > 0.03
+    np.testing.assert_allclose(result.report["gain"], true, atol=0.04)
+    assert result.summary.gain == pytest.approx(true.mean(), abs=0.02)
+    assert 0 < result.summary.gain_low < result.summary.gain < result.summary.gain_high
+
+
+def test_where_there_is_nothing_to_learn_validation_flatters_and_the_gain_does_not():
+    apparent, gains, covered = [], [], []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        splits = [(rng.normal(size=(80, 8)).astype(np.float32), rng.integers(0, 2, (80, 4)) * 1.0) for _ in range(2)]
+        result = tune(rng.normal(size=(4, 8)), np.zeros(4), *splits, methods=("bce",), seed=seed)
+        apparent.append(result.summary.after - result.summary.before)
+        gains.append(result.summary.gain)
+        covered.append(result.summary.gain_low <= 0 <= result.summary.gain_high)
+    assert np.mean(apparent) > 0.03
+    assert abs(np.mean(gains)) < 0.02
+    assert np.mean(covered) > 0.7
+
+
+def test_the_summary_is_the_mean_over_the_categories_that_could_be_tried(problem):
+    weight, bias, train, (features, labels) = problem
+    labels = labels.copy()
+    labels[:, 1] = np.nan
+    result = tune(weight, bias, train, (features, labels))
+    summary, report = result.summary, result.report.drop(index=1)
+    assert (summary.tried, summary.tuned) == (2, (report["method"] != "original").sum())
+    for name in ("before", "after", "gain"):
+        assert getattr(summary, name) == pytest.approx(report[name].mean())
+    # The mean of two is surer than the less sure of them, and less sure than if they were one after the other's middle.
+    widths = report["gain_high"] - report["gain_low"]
+    assert summary.gain_high - summary.gain_low < widths.max()
+    assert summary.gain_low < summary.gain < summary.gain_high
+    assert summary.confidence == 0.95
+    assert summary.seconds == pytest.approx(result.report["seconds"].sum())
+
+
+def test_the_summary_of_nothing_is_nothing(problem):
+    weight, bias, (features, labels), valid = problem
+    summary = tune(weight, bias, (features, np.full_like(labels, np.nan)), valid).summary
+    assert (summary.tried, summary.tuned, summary.seconds > 0) == (0, 0, True)
+    assert np.isnan([summary.before, summary.after, summary.gain, summary.gain_low, summary.gain_high]).all()
+
+
+def test_intervals_are_of_the_confidence_that_is_asked_for(problem):
+    wide, narrow = (tune(*problem, methods=("bce",), options=Options(confidence=c)) for c in (0.95, 0.5))
+    assert (narrow.report["gain_low"] > wide.report["gain_low"]).all()
+    assert (narrow.report["gain_high"] < wide.report["gain_high"]).all()
+    assert narrow.report["gain"].equals(wide.report["gain"])
+    assert narrow.summary.confidence == 0.5
+    assert narrow.summary.gain_high < wide.summary.gain_high
+
+
+@pytest.mark.parametrize("names", [np.repeat(["b", "a"], 80), np.arange(160) // 4, [f"p{n % 50}" for n in range(160)]])
+def test_groups_of_any_names_change_the_estimate_and_no_head(problem, names):
+    alone, grouped = (tune(*problem, methods=("bce",), groups=groups) for groups in (None, names))
+    assert alone.weight.tobytes() == grouped.weight.tobytes()
+    assert alone.bias.tobytes() == grouped.bias.tobytes()
+    if len(set(names)) == 2:
+        assert grouped.report["gain"].isna().all()
+    else:
+        assert (alone.report["gain"] != grouped.report["gain"]).all()
+
+
+def test_every_row_is_its_own_group_by_default(problem, result):
+    assert same_bytes(tune(*problem, groups=np.arange(160)), result)
+
+
+def test_views_of_one_patient_are_no_more_evidence_than_the_patient():
+    weight, bias, train, (features, labels) = made(rows=(200, 60), unknown=0.0)
+    views = np.repeat(features, 5, axis=0), np.repeat(labels, 5, axis=0)
+    plain = tune(weight, bias, train, (features, labels), methods=("bce",))
+    grouped = tune(weight, bias, train, views, methods=("bce",), groups=np.repeat(np.arange(60), 5))
+    mistaken = tune(weight, bias, train, views, methods=("bce",))
+    columns = ["before", "after", "gain", "gain_low", "gain_high"]
+    np.testing.assert_allclose(grouped.report[columns], plain.report[columns], atol=1e-6)
+    widths = [one.summary.gain_high - one.summary.gain_low for one in (plain, mistaken)]
+    assert widths[1] < 0.7 * widths[0]
+
+
+def test_the_interval_rule_leaves_what_may_be_luck_and_says_so():
+    rng = np.random.default_rng(0)
+    splits = [(rng.normal(size=(60, 8)).astype(np.float32), rng.integers(0, 2, (60, 12)) * 1.0) for _ in range(2)]
+    weight = rng.normal(size=(12, 8))
+    better, careful = (
+        tune(weight, np.zeros(12), *splits, methods=("bce",), options=Options(rule=rule, guard=0.9))
+        for rule in ("better", "interval")
+    )
+    assert better.summary.tuned >= 9
+    assert careful.summary.tuned <= 3
+    left = (careful.report["method"] == "original") & (better.report["method"] == "bce")
+    assert (careful.report["reason"][left] == "bce's gain on validation may be chance").all()
+    assert (careful.report["after"][left] == careful.report["before"][left]).all()
+    assert careful.weight[left].tobytes() == weight[left].astype(np.float32).tobytes()
+    assert careful.report["gain"].equals(better.report["gain"])
+
+
+def test_options_reach_the_methods(problem):
+    plain = tune(*problem)
+    for method, options in (
+        ("asl", Options(gamma_negative=0.0, generations=20)),
+        ("asl", Options(gamma_positive=2.0, generations=20)),
+        ("asl", Options(clip=0.5, generations=20)),
+        ("bce", Options(pulls=(30.0,), generations=20)),
+        ("ga", Options(population=7, generations=20)),
+        ("ga", Options(generations=1)),
+        ("ga", Options(patience=1, generations=20)),
+    ):
+        other = tune(*problem, options=options).report
+        assert (other[method] != plain.report[method]).any(), options
+        for name in {"asl", "ga"} - {method}:
+            if options.pulls == Options().pulls:
+                assert other[name].equals(plain.report[name]), options
+
+
+# Sizes
+
+
+def test_one_category_and_two_hundred_of_them():
+    one = tune(*made(categories=1))
+    assert (one.weight.shape, one.summary.tried) == ((1, 6), 1)
+    many = tune(*made(rows=(40, 30), categories=200, features=3), methods=("bce",), options=Options(pulls=(1.0, 0.1)))
+    assert many.weight.shape == (200, 3)
+    assert list(many.report["category"]) == [str(c) for c in range(200)]
+    assert many.summary.tried > 190
+    assert (many.report["after"] >= many.report["before"]).sum() == many.summary.tried
+
+
+def test_no_category_is_no_work():
+    features = np.zeros((5, 3), np.float32)
+    result = tune(np.zeros((0, 3)), np.zeros(0), (features, np.zeros((5, 0))), (features, np.zeros((5, 0))))
+    assert result.weight.shape == (0, 3)
+    assert len(result.report) == 0
+    assert result.summary.tried == 0
+
+
+@pytest.mark.parametrize("rows", [(2, 2), (5, 4), (30, 30)])
+@pytest.mark.parametrize("method", METHODS)
+def test_fewer_rows_than_features_are_enough(method, rows):
+    weight, bias, *splits = made(rows=rows, features=60, unknown=0.0)
+    for _, labels in splits:
+        labels[:2] = [[0] * 3, [1] * 3]
+    result = tune(weight, bias, *splits, methods=(method,))
+    assert np.isfinite(result.weight).all()
+    assert np.isfinite(result.bias).all()
+    assert (result.report["after"] >= result.report["before"]).all()
+    assert result.report["before"].notna().all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_where_no_feature_varies_every_head_stays(method):
+    weight, bias, *splits = made()
+    constant = [(np.full_like(values, 3), labels) for values, labels in splits]
+    result = tune(weight, bias, *constant, methods=(method,))
+    assert (result.report["method"] == "original").all()
+    assert result.weight.tobytes() == weight.tobytes()
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float16, np.int16])
+def test_features_of_any_real_dtype_will_do(dtype):
+    weight, bias, *splits = made()
+    stored = [((values * 8).astype(dtype), labels) for values, labels in splits]
+    exact = [(values.astype(np.float32), labels) for values, labels in stored]
+    assert same_bytes(tune(weight, bias, *stored, methods=("bce",)), tune(weight, bias, *exact, methods=("bce",)))
+
+
 # Mistakes
 
 
@@ -420,6 +617,9 @@ def with_one(array, value):
         ({"methods": ()}, "methods must be some of bce, asl, ga, not none"),
         ({"metric": "f1"}, "metric must be one of auroc, average_precision, not f1"),
         ({"names": ["one"]}, "there are 1 names for 3 categories"),
+        ({"groups": np.arange(159)}, r"groups must be \(160,\), but their shape is \(159,\)"),
+        ({"groups": np.zeros((160, 1))}, r"groups must be \(160,\), but their shape is \(160, 1\)"),
+        ({"groups": "patient"}, r"groups must be \(160,\), but their shape is \(\)"),
     ],
 )
 def test_a_choice_that_does_not_exist_is_refused(problem, options, message):
