@@ -102,12 +102,15 @@ def _print(name: str, result: FineTuned) -> None:
 def _sum(summary: Summary) -> str:
     if not summary.tried:
         return "no category has known positives and negatives in training and in validation: nothing could be tuned"
-    over = "" if summary.estimated == summary.tried else f" (over the {summary.estimated} where it can be told)"
-    return (
+    told = (
         f"{summary.tuned} of {summary.tried} categories tuned in {summary.seconds:.1f} s; mean on validation "
-        f"{summary.before:.4f} → {summary.after:.4f}, which chose the heads; on patients that did not, cross-fitted, "
-        f"the gain is {_gain(summary.gain, summary.gain_low, summary.gain_high)}{over}"
+        f"{summary.before:.4f} → {summary.after:.4f}, optimistic, since it chose the heads; "
     )
+    if not summary.estimated:
+        return f"{told}too few patients to say what is gained on others"
+    over = "" if summary.estimated == summary.tried else f" (over the {summary.estimated} where it can be told)"
+    gain = _gain(summary.gain, summary.gain_low, summary.gain_high)
+    return f"{told}the gain on patients that did not choose, cross-fitted, is {gain}{over}"
 
 
 def _gain(value: float, low: float, high: float) -> str:

@@ -54,7 +54,7 @@ def test_each_category_is_told_of_in_a_row_and_the_run_in_a_line(trained, capsys
     summary = content["summary"]
     last = lines[-1]
     assert last.startswith(f"{summary['tuned']} of {summary['tried']} categories tuned in {summary['seconds']:.1f} s; ")
-    assert f"{summary['before']:.4f} → {summary['after']:.4f}, which chose the heads" in last
+    assert f"{summary['before']:.4f} → {summary['after']:.4f}, optimistic, since it chose the heads" in last
     assert interval(summary) in last
     told_of = summary["estimated"]
     assert last.endswith("" if told_of == summary["tried"] else f" (over the {told_of} where it can be told)")
