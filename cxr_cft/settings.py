@@ -141,8 +141,8 @@ class CftSettings(Section):
         description="bce, asl: strengths of the pull towards the trained head; validation chooses among them",
     )
     population: int = Field(50, ge=2, description="ga: individuals of a generation (Chong et al.'s code)")
-    generations: int = Field(200, ge=1, description="ga: at most")
-    patience: int = Field(30, ge=1, description="ga: generations without a better validation score (assumed)")
+    generations: int = Field(100, ge=1, description="ga: at most")
+    patience: int = Field(20, ge=1, description="ga: generations without a better fitness before it ends (assumed)")
     features: Literal["float32", "float16"] = Field(
         "float32",
         description="how features are kept; float16 halves the disk, and is kept only where no AUROC changes by it",

@@ -75,7 +75,7 @@ def tune_category(problem: Problem, c: int, progress: Progress = SILENT, memory:
         return Tuned(*original, row | {"seconds": time.perf_counter() - begin}, untold)
 
     candidates = _candidates(problem, c, progress, memory)
-    rng = np.random.default_rng([problem.seed, c, 2])
+    rng = np.random.default_rng([problem.seed, c, 1])
     known = problem.valid.known(c)
     labels = problem.valid.labels[known, c]
     groups = Groups(problem.groups.codes[known], problem.groups.blocks[known])
@@ -85,7 +85,8 @@ def tune_category(problem: Problem, c: int, progress: Progress = SILENT, memory:
     low, high = gain.interval(problem.options.confidence)
     chosen = best_column(values)
     row |= {"before": values[0], "gain": gain.value, "gain_low": low, "gain_high": high}
-    row |= {method: values[np.array(candidates.methods) == method].max() for method in problem.methods}
+    of = np.array(candidates.methods)
+    row |= {method: values[of == method].max(initial=values[0]) for method in problem.methods}
     if not values[chosen] > values[0]:
         chosen, row["reason"] = 0, "no method was better on validation"
     elif problem.options.rule == "interval" and not gain.interval(problem.options.guard)[0] > 0:
@@ -109,7 +110,6 @@ def _candidates(problem: Problem, c: int, progress: Progress, memory: Memory | N
     train, valid = problem.train.known(c), problem.valid.known(c)
     device = _device(problem, len(train))
     features = problem.valid.of(c, valid, device)
-    truth = problem.valid.labels[valid, c]
 
     def logits(weights: Floats, biases: Floats) -> NDArray[np.float32]:
         # As they will be used: in float32.
@@ -120,16 +120,11 @@ def _candidates(problem: Problem, c: int, progress: Progress, memory: Memory | N
     labels = torch.from_numpy(problem.train.labels[train, c].astype(np.float32)).to(device)
     weight, bias = problem.weight[c], float(problem.bias[c])
     posed = standardise(problem.train.of(c, train, device), labels, weight, bias)
-    metric = METRICS[problem.metric]
-
-    def monitor(genes: Floats) -> float:
-        return float(metric(truth, logits(*posed.heads(genes[None]))[:, 0]))
-
     names, heads = ["original"], [(weight[None], np.array([bias]))]
     for method in progress.track(problem.methods, f"  {problem.names[c]}", len(problem.methods), "methods"):
         if method == "ga":
-            rng = np.random.default_rng([problem.seed, c])
-            genes = evolve(problem.metric, posed, problem.options, monitor, rng, memory)
+            rng = np.random.default_rng([problem.seed, c, 0])
+            genes = evolve(problem.metric, posed, problem.options, rng, memory)
         else:
             genes = descend(method, posed, problem.options)
         names += [method] * len(genes)
@@ -143,7 +138,8 @@ def _device(problem: Problem, rows: int) -> torch.device:
     if problem.device != "auto":
         return torch.device(problem.device)
     if torch.cuda.is_available():
-        free, _ = torch.cuda.mem_get_info()
+        # What torch keeps for itself from the category before is free as well.
+        free = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
         # Twice the features, and what fifty columns of logits need a few times over.
         needed = 4 * rows * (2 * problem.weight.shape[1] + 8 * problem.options.population)
         if needed < free:

@@ -1,4 +1,8 @@
-"""Categories and runs tuned by the workers of a Dask cluster."""
+"""Categories and runs tuned by the workers of a Dask cluster.
+
+By Dask's own client, not through joblib's backend for it: that runs everything here where the cluster has one thread,
+and loses data that was sent ahead together with the worker that holds it.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from urllib.parse import urlsplit
 
 import torch
 
+from cxr_cft import __version__
 from cxr_cft.cft.category import Problem, Tuned, tune_category
 from cxr_cft.errors import CxrCftError
 
@@ -37,7 +42,7 @@ def tune_on_cluster(
         raise CxrCftError(f"'{address}' is no address of a Dask scheduler; give one like tcp://HOST:PORT")
     try:
         client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)  # type: ignore[no-untyped-call]
-    except OSError as error:
+    except (OSError, TypeError) as error:  # TypeError: tls:// without certificates
         raise CxrCftError(f"the cluster {address} cannot be used: {_line(error)}") from error
     # A problem is large, and known to be: Dask need not warn of it.
     with client, dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
@@ -46,7 +51,10 @@ def tune_on_cluster(
             # Each problem is sent once, not with each of its categories; as the result of a task, because Dask computes
             # it again if it dies with its worker. Scattered data would be lost.
             numbers = dict.fromkeys(number for number, _ in tasks)
-            posed = {number: client.submit(_unpack, pickle.dumps(problems[number]), pure=False) for number in numbers}
+            posed = {
+                number: client.submit(_unpack, pickle.dumps(problems[number]), __version__, pure=False)
+                for number in numbers
+            }
             work = as_completed(  # type: ignore[no-untyped-call]
                 [client.submit(_tune, task, posed[task[0]], threads[task[0]], pure=False) for task in tasks],
                 loop=client.loop,
@@ -55,6 +63,8 @@ def tune_on_cluster(
                 result = future.result()
                 future.release()  # or Dask would compute it again if its worker died now
                 yield result
+        except ImportError as error:
+            raise CxrCftError(f"a worker of {address} lacks what this needs: {_line(error)}") from error
         except KilledWorker as error:
             raise CxrCftError(f"the cluster {address} lost several workers at the same category: {error}") from error
         # No worker came (no OSError before Python 3.11), the scheduler is gone, or a worker does not see the features.
@@ -62,8 +72,10 @@ def tune_on_cluster(
             raise CxrCftError(f"the cluster {address} cannot be used: {_line(error)}") from error
 
 
-def _unpack(problem: bytes) -> Problem:
+def _unpack(problem: bytes, version: str) -> Problem:
     """On a worker: the scheduler reads what tasks are given, and may neither see the features nor have the memory."""
+    if version != __version__:
+        raise CxrCftError(f"a worker has cxr-cft {__version__}, but {version} asks it; install the same everywhere")
     unpacked: Problem = pickle.loads(problem)  # noqa: S301 (the caller's own, by way of the cluster)
     return unpacked
 

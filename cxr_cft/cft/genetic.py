@@ -16,13 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cxr_cft.cft.standard import TOGETHER, Standardised, settled_bias
 from cxr_cft.metrics import METRICS
 from cxr_cft.metrics.binned import BINNED
 from cxr_cft.search import SearchState, maximise
 
 if TYPE_CHECKING:
     from cxr_cft.cft.options import Options
-    from cxr_cft.cft.standard import Standardised
 
 Floats = NDArray[np.float64]
 Arrays = dict[str, NDArray[Any]]
@@ -78,36 +78,33 @@ class _Space:
         return torch.from_numpy(shares).to(self.scores) @ self.scores
 
     def genes(self, genomes: Floats) -> Floats:
-        """The problem's genes (K, D + 1), without the bias."""
-        moves = torch.from_numpy(genomes).to(self.basis) @ self.basis.T
-        return np.pad(moves.double().cpu().numpy(), ((0, 0), (0, 1)))
-
-    def with_bias(self, genomes: Floats) -> Floats:
-        """The same with the bias, on which no ranking depends: probabilities get the labels' mean."""
-        genes = self.genes(genomes)
-        genes[:, -1] = _bias(self.logits(genomes), self.positives / self.scores.shape[1]).double().cpu().numpy()
-        return genes
+        """The problem's genes (K, D + 1), with the bias that gives probabilities the labels' mean."""
+        found = np.zeros((len(genomes), len(self.basis) + 1))
+        for start in range(0, len(genomes), TOGETHER):
+            some = slice(start, start + TOGETHER)
+            moves = torch.from_numpy(genomes[some]).to(self.basis) @ self.basis.T
+            bias = settled_bias(self.logits(genomes[some]), self.positives / self.scores.shape[1])
+            found[some, :-1], found[some, -1] = moves.double().cpu().numpy(), bias.double().cpu().numpy()
+        return found
 
 
 def evolve(
     metric: str,
     problem: Standardised,
     options: Options,
-    monitor: Callable[[Floats], float],
     rng: np.random.Generator,
     memory: Memory | None = None,
 ) -> Floats:
-    """The trained head, then the best of every generation in which it changed, as genes (K, D + 1) of the problem.
+    """The best individual of every generation in which it changed, as genes (K, D + 1) of the problem.
 
-    `metric` on the problem's own labels is the fitness, by histogram where rows are many. `monitor` says what
-    validation thinks of genes (D + 1,); the search ends when it has not thought better of any for `options.patience`
-    generations. With a `memory` a search that was killed goes on to the same result.
+    `metric` on the problem's own labels is the fitness, by histogram where rows are many; the search ends when that has
+    not risen for `options.patience` generations. Validation stops it early by choosing among the individuals, and has
+    no say in which there are: what the choice gains can then be estimated without this search. With a `memory` a search
+    that was killed goes on to the same result.
     """
     space = _Space.of(problem)
-    trained = np.zeros((1, len(problem.weight) + 1))
     if not space.basis.shape[1]:  # no feature varies
-        return trained
-
+        return np.zeros((0, len(problem.weight) + 1))
     rows = space.scores.shape[1]
     sorted_labels = (np.arange(rows) < space.positives).astype(np.float64)
 
@@ -117,8 +114,7 @@ def evolve(
             return np.asarray(METRICS[metric](sorted_labels, logits.cpu().numpy().T))
         return BINNED[metric](logits[:, : space.positives], logits[:, space.positives :]).value.cpu().numpy()
 
-    leaders = _Leaders(space, monitor)
-    state = leaders.restore(memory)
+    leaders = _Leaders(space.basis.shape[1], memory)
     maximise(
         fitness,
         np.zeros(space.basis.shape[1]),
@@ -128,31 +124,27 @@ def evolve(
         population=options.population,
         generations=options.generations,
         patience=options.patience,
-        monitor=leaders.see,
-        resume=state,
-        checkpoint=None if memory is None else lambda state: memory.save(lambda: leaders.arrays(state)),
+        resume=leaders.restored(),
+        checkpoint=leaders.see,
     )
-    found = leaders.genomes[1:]
-    return np.concatenate([trained, space.with_bias(np.array(found))]) if found else trained
+    return space.genes(np.array(leaders.genomes[1:]).reshape(-1, space.basis.shape[1]))
 
 
 class _Leaders:
     """The genomes that led a generation, in order; the first is the start."""
 
-    def __init__(self, space: _Space, monitor: Callable[[Floats], float]):
-        self.space = space
-        self.monitor = monitor
-        self.genomes: list[Floats] = []
+    def __init__(self, length: int, memory: Memory | None):
+        self.genomes = [np.zeros(length)]
+        self.memory = memory
 
-    def see(self, genome: Floats) -> float:
-        self.genomes.append(genome.copy())
-        return self.monitor(self.space.genes(genome[None])[0])
+    def see(self, state: SearchState) -> None:
+        if not np.array_equal(state.leader, self.genomes[-1]):
+            self.genomes.append(state.leader.copy())
+        if self.memory is not None:
+            self.memory.save(lambda: {**state.arrays(), "leaders": np.array(self.genomes)})
 
-    def arrays(self, state: SearchState) -> Arrays:
-        return {**state.arrays(), "leaders": np.array(self.genomes)}
-
-    def restore(self, memory: Memory | None) -> SearchState | None:
-        kept = None if memory is None else memory.load()
+    def restored(self) -> SearchState | None:
+        kept = None if self.memory is None else self.memory.load()
         if kept is None:
             return None
         self.genomes = list(kept["leaders"])
@@ -161,7 +153,7 @@ class _Leaders:
 
 def _directions(problem: Standardised) -> Tensor:
     """An orthonormal basis, in the features' covariance, of the Krylov space of the labels' residual: (D, R)."""
-    shift = _bias(problem.logits[None], float(problem.labels.mean()))
+    shift = settled_bias(problem.logits[None], float(problem.labels.mean()))
     residual = problem.labels - torch.sigmoid(problem.logits + shift)
     variances, axes = problem.axes
     # Along the axes, each scaled to a variance of 1: there the covariance is diagonal and lengths are deviations.
@@ -181,23 +173,3 @@ def _directions(problem: Standardised) -> Tensor:
     if not found:  # no feature varies
         return axes
     return axes @ (torch.stack(found, 1) / variances.sqrt()[:, None])
-
-
-def _bias(logits: Tensor, rate: float) -> Tensor:
-    """What to add to the logits (K, N) so that their mean probability is `rate`: (K,), by bracketed Newton steps."""
-    shift = torch.zeros(len(logits), device=logits.device)
-    low, high = shift - 1e4, shift + 1e4
-    for _ in range(60):
-        probabilities = torch.sigmoid(logits + shift[:, None])
-        gap = probabilities.mean(1) - rate
-        low, high = torch.where(gap > 0, low, shift), torch.where(gap > 0, shift, high)
-        slope = (probabilities * (1 - probabilities)).mean(1)
-        newton = shift - gap / slope.clamp(min=1e-12)
-        inside = (newton > low) & (newton < high)  # where Newton leaves the bracket, halve it
-        following = torch.where(inside, newton, (low + high) / 2)
-        following = torch.where(gap == 0, shift, following)  # sure heads have many such biases: the nearest will do
-        done = (following - shift).abs().max() < 1e-5
-        shift = following
-        if done:
-            break
-    return shift

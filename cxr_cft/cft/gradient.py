@@ -59,8 +59,11 @@ def loss_of(method: str, options: Options) -> Loss:
 
 
 def descend(method: str, problem: Standardised, options: Options) -> NDArray[np.float64]:
-    """The trained head and every step of every pull's solution, as genes (K, D + 1) of the problem."""
+    """Every step of every pull's solution, as genes (K, D + 1) of the problem; none where the trained head is best.
+
+    A step that validation may choose has found its ranking, but not yet its bias: that is settled for each.
+    """
     pulls = torch.tensor(options.pulls, device=problem.features.device)
-    _, way = minimise(loss_of(method, options), problem, pulls)
-    genes: NDArray[np.float64] = way.double().cpu().numpy()
+    _, steps = minimise(loss_of(method, options), problem, pulls)
+    genes: NDArray[np.float64] = problem.settled(steps).double().cpu().numpy()
     return genes

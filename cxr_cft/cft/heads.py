@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import ArrayLike, NDArray
 
 from cxr_cft.cft.category import COUNTS, Problem, Tuned, tune_category
@@ -38,7 +39,7 @@ class Summary:
     after: float
     """Of the chosen ones: optimistic, since validation chose them."""
     gain: float
-    """Cross-fitted: what choosing so gains on rows that did not choose."""
+    """Cross-fitted: what always taking the best head gains on rows that did not choose it."""
     estimated: int
     """Over so many categories, those whose own gain could be estimated."""
     gain_low: float
@@ -104,8 +105,8 @@ def fine_tune_heads(
         negative in training or validation stays as it was.
 
     Raises:
-        ValueError: an unknown method or metric, shapes that do not fit, labels other than 1, 0 and nan, or features,
-            weights or biases that are not finite.
+        ValueError: an unknown method, metric or device, shapes that do not fit, labels other than 1, 0 and nan, or
+            features, weights or biases that are not finite.
 
     """
     problem = pose(
@@ -131,13 +132,14 @@ def pose(
 ) -> Problem:
     """Check what `fine_tune_heads` is given, for whoever tunes the categories elsewhere; arguments are its own."""
     start, biases = as_floats(weight), as_floats(bias)
-    if start.ndim != 2 or biases.shape != start.shape[:1]:
+    if start.ndim != 2 or not start.shape[1] or biases.shape != start.shape[:1]:
         raise ValueError(f"weight must be (C, D) and bias (C,), but their shapes are {start.shape} and {biases.shape}")
     if not (np.isfinite(start).all() and np.isfinite(biases).all()):
         raise ValueError("weight and bias must be finite")
     training, validation = checked_rows("train", train, start.shape), checked_rows("valid", valid, start.shape)
     categories = tuple(str(c) for c in range(len(start))) if names is None else tuple(names)
     _check_choices(methods, metric, categories, len(start))
+    _check_device(device)
     grouping = np.arange(len(validation.labels)) if groups is None else np.asarray(groups)
     if grouping.shape != (len(validation.labels),):
         raise ValueError(f"groups must be ({len(validation.labels)},), but their shape is {grouping.shape}")
@@ -184,6 +186,14 @@ def _summary(problem: Problem, heads: list[Tuned], report: pd.DataFrame) -> Summ
         confidence=problem.options.confidence,
         seconds=float(report["seconds"].sum()),
     )
+
+
+def _check_device(device: str) -> None:
+    kind, _, number = device.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (number and not number.isdigit()):
+        raise ValueError(f"device must be auto, cpu or cuda, not {device}")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device is {device}, but torch sees {torch.cuda.device_count()} GPUs")
 
 
 def _check_choices(methods: Sequence[str], metric: str, names: Sequence[str], categories: int) -> None:

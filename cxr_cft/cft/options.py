@@ -29,10 +29,10 @@ class Options:
     """Strengths of the pull towards the trained head that are tried, above 0; validation chooses among them."""
     population: int = 50
     """Of the genetic algorithm; as published."""
-    generations: int = 200
-    """At most; in a space of 16 genes the fitness stood still after 100 (measured)."""
-    patience: int = 30
-    """Generations without a better validation score after which the genetic algorithm ends (assumed)."""
+    generations: int = 100
+    """At most; in a space of 16 genes the fitness next to stood still by then (measured)."""
+    patience: int = 20
+    """Generations without a better fitness after which the genetic algorithm ends (assumed)."""
     rule: str = "better"
     """"better": the best on validation, if strictly better than the original (Chong et al.). "interval": that one, if
     the interval of the cross-fitted gain lies above 0."""

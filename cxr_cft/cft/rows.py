@@ -42,10 +42,12 @@ class Rows:
     def of(self, category: int, rows: NDArray[np.intp], device: torch.device) -> Tensor:
         """A category's features (n, D) float32 of some rows, newly made on `device`, read piece by piece."""
         gathered = torch.empty((len(rows), self.features.shape[-1]), device=device)
-        for start, stop in pieces(self.features, len(rows)):
+        for start, stop in pieces(len(rows), self.features.shape[-1]):
             index = rows[start:stop]
             own = self.features[index] if self.features.ndim == 2 else self.features[index, category]
-            gathered[start:stop] = torch.as_tensor(own)
+            gathered[start:stop] = (
+                own if isinstance(own, Tensor) else torch.from_numpy(own.astype(np.float32, copy=False))
+            )
         return gathered
 
 
@@ -69,7 +71,7 @@ def checked_rows(name: str, rows: tuple[ArrayOrTensor, ArrayOrTensor], shape: tu
         raise ValueError(f"{name} labels must be ({len(features)}, {categories}), but their shape is {labels.shape}")
     if not (np.isnan(labels) | (labels == 0) | (labels == 1)).all():
         raise ValueError(f"{name} labels must be 1, 0 or nan for unknown")
-    for start, stop in pieces(features, len(features)):
+    for start, stop in pieces(len(features), int(np.prod(features.shape[1:]))):
         piece = features[start:stop]
         if isinstance(piece, Tensor):
             finite = bool(torch.isfinite(piece.float()).all())
@@ -93,8 +95,7 @@ def as_floats(values: ArrayOrTensor) -> NDArray[np.float64]:
     return np.asarray(values, dtype=np.float64)
 
 
-def pieces(features: ArrayOrTensor, rows: int) -> list[tuple[int, int]]:
-    """Where to cut `rows` rows, so that a piece is small beside the features."""
-    width = max(1, int(np.prod(features.shape[1:], dtype=np.int64)))
-    step = max(1, CHUNK_BYTES // (4 * width))
+def pieces(rows: int, width: int) -> list[tuple[int, int]]:
+    """Where to cut rows of `width` numbers, so that a piece is small beside the features."""
+    step = max(1, CHUNK_BYTES // max(1, 4 * width))
     return [(start, min(start + step, rows)) for start in range(0, rows, step)]

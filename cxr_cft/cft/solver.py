@@ -35,14 +35,14 @@ def minimise(loss: Loss, problem: Standardised, pulls: Tensor) -> tuple[Tensor, 
 
         mean loss(logits, labels) + pull / 2 · ‖genes of the weight‖²
 
-    Returns the genes (K, D + 1) where each came to rest, and those (M, D + 1) on the way there: the trained head, then
-    every pull's after every step that it took.
+    Returns the genes (K, D + 1) where each came to rest, and those (M, D + 1) on the way there: every pull's after each
+    of its steps.
     """
     search = _Search(loss, problem, pulls)
-    way = [search.genes[:1].clone()]
-    while len(way) <= STEPS and search.step():
+    way: list[Tensor] = []
+    while len(way) < STEPS and search.step():
         way.append(search.genes[search.active])
-    return search.genes, torch.cat(way)
+    return search.genes, torch.cat(way) if way else search.genes[:0]
 
 
 class _Search:
@@ -62,7 +62,7 @@ class _Search:
         constant = torch.special.logit(self.labels.mean()).expand_as(self.labels)
         self.curvature = _curvature(loss, problem, constant)
         variances, self.axes = problem.axes
-        self.inverse = 1 / (self.curvature * variances + pulls[:, None]) - 1 / pulls[:, None]
+        self.inverse = 1 / (self.curvature * variances + pulls[:, None])
         self.value = loss(self.logits, self.labels).mean(1)
         self.gradient = self._gradient()
         self.memory: deque[tuple[Tensor, Tensor, Tensor]] = deque(maxlen=MEMORY)
@@ -99,7 +99,10 @@ class _Search:
     def _scaled(self, gradient: Tensor) -> Tensor:
         """What a Newton step would be if the curvature were a multiple of the covariance."""
         weight = gradient[:, :-1]
-        scaled = weight / self.pulls[:, None] + (self.inverse * (weight @ self.axes)) @ self.axes.T
+        along = weight @ self.axes
+        scaled = (self.inverse * along) @ self.axes.T
+        if self.axes.shape[1] < len(self.axes):  # what lies off the axes is held by the pull alone
+            scaled += (weight - along @ self.axes.T) / self.pulls[:, None]
         return torch.cat([scaled, gradient[:, -1:] / self.curvature], dim=1)
 
     def _promise(self) -> Tensor:

@@ -16,6 +16,7 @@ SAMPLE = 4
 """Rows, in multiples of the features, that the covariance is estimated from. It only shapes the steps of a search, not
 where they lead (assumed)."""
 
+TOGETHER = 64  # heads whose logits are in memory at once (assumed)
 CHUNK = 1024  # rows that are worked on at a time, so that they stay in the processor's cache (measured)
 
 
@@ -44,6 +45,20 @@ class Standardised:
         change = genes[:, :-1] / self.spread
         return self.weight + change, self.bias + genes[:, -1] - change @ self.center
 
+    def settled(self, genes: Tensor) -> Tensor:
+        """Genes (K, D + 1) with a bias that gives probabilities the labels' mean, whatever bias they came with.
+
+        No ranking depends on it; for BCE it is the best one.
+        """
+        rate = float(self.labels.mean())
+        settled = genes.clone()
+        if not len(genes):
+            return settled
+        for some in torch.split(settled, TOGETHER):
+            logits = torch.addmm(self.logits, some[:, :-1], self.features.T) + some[:, -1:]
+            some[:, -1] += settled_bias(logits, rate)
+        return settled
+
     @cached_property
     def axes(self) -> tuple[Tensor, Tensor]:
         """Principal axes of the features: variances (R,) ascending and directions (D, R), R at most D.
@@ -60,6 +75,26 @@ class Standardised:
         variances, directions = torch.linalg.eigh(sample.T @ sample / len(sample))
         kept = variances > variances[-1] * 1e-6
         return variances[kept], directions[:, kept]
+
+
+def settled_bias(logits: Tensor, rate: float) -> Tensor:
+    """What to add to the logits (K, N) so that their mean probability is `rate`: (K,), by bracketed Newton steps."""
+    shift = torch.zeros(len(logits), device=logits.device)
+    low, high = shift - 1e4, shift + 1e4
+    for _ in range(60):
+        probabilities = torch.sigmoid(logits + shift[:, None])
+        gap = probabilities.mean(1) - rate
+        low, high = torch.where(gap > 0, low, shift), torch.where(gap > 0, shift, high)
+        slope = (probabilities * (1 - probabilities)).mean(1)
+        newton = shift - gap / slope.clamp(min=1e-12)
+        inside = (newton > low) & (newton < high)  # where Newton leaves the bracket, halve it
+        following = torch.where(inside, newton, (low + high) / 2)
+        following = torch.where(gap == 0, shift, following)  # sure heads have many such biases: the nearest will do
+        done = (following - shift).abs().max() < 1e-5
+        shift = following
+        if done:
+            break
+    return shift
 
 
 def standardise(features: Tensor, labels: Tensor, weight: Floats, bias: float) -> Standardised:

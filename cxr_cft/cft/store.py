@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from cxr_cft import __version__
-from cxr_cft.artifacts import replacing
+from cxr_cft.artifacts import fingerprint, replacing
 from cxr_cft.cft.category import Problem, Tuned
 from cxr_cft.cft.choice import Gain
 
@@ -95,11 +96,21 @@ class SearchFile:
         self.path.unlink(missing_ok=True)
 
 
+@cache
+def _code() -> str:
+    """The sha256 of the sources that decide a result: a checkout changes without its version doing so."""
+    package = Path(__file__).parents[1]
+    return fingerprint(
+        *(file for part in ("cft", "metrics", "search") for file in sorted((package / part).glob("*.py")))
+    )
+
+
 def _key(problem: Problem, c: int, records: Sequence[str]) -> str:
     """The sha256 of all that decides a category's result."""
     digest = hashlib.sha256()
     told = {
         "version": __version__,
+        "code": _code(),
         "features": list(records),
         "category": [c, problem.names[c]],
         "methods": problem.methods,

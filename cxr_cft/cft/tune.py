@@ -29,8 +29,8 @@ from cxr_cft.training.inference import arithmetic_threads
 from cxr_cft.training.model import load_model, save_tensors
 
 NOTE = (
-    "before and after are on the validation views that chose the method: after is optimistic; gain is cross-fitted, "
-    "what such a choice gains on patients that did not choose"
+    "before and after are on the validation views that chose the head, and the run's epoch before it: after is "
+    "optimistic; gain is cross-fitted, what always taking the best head gains on patients that did not choose it"
 )
 
 
@@ -114,18 +114,21 @@ def _prepare(
 
     features = cached_features(run, splits, progress, recipe)
     head = load_model(run).head
-    problem = pose(
-        head.weight,
-        head.bias,
-        train=(features["train"], known_labels(splits["train"].labels)),
-        valid=(features["valid"], known_labels(splits["valid"].labels)),
-        methods=tuple(methods or recipe.cft.methods),
-        metric=recipe.cft.metric,
-        seed=recipe.seed,
-        options=_options(recipe.cft),
-        names=run.categories,
-        groups=splits["valid"].patients,
-    )
+    try:
+        problem = pose(
+            head.weight,
+            head.bias,
+            train=(features["train"], known_labels(splits["train"].labels)),
+            valid=(features["valid"], known_labels(splits["valid"].labels)),
+            methods=tuple(methods or recipe.cft.methods),
+            metric=recipe.cft.metric,
+            seed=recipe.seed,
+            options=_options(recipe.cft),
+            names=run.categories,
+            groups=splits["valid"].patients,
+        )
+    except ValueError as error:
+        raise RunError(f"the heads of run {run.name} cannot be tuned: {error}") from error
     # The files' own records of what they hold, instead of reading all features once more.
     records = [fingerprint(run.path / "features" / f"{split}.json") for split in ("train", "valid")]
     return _Job(run, recipe, splits, features, problem, Store(run.path / "cft", problem, records))

@@ -110,7 +110,7 @@ def _sum(summary: Summary) -> str:
         return f"{told}too few patients to say what is gained on others"
     over = "" if summary.estimated == summary.tried else f" (over the {summary.estimated} where it can be told)"
     gain = _gain(summary.gain, summary.gain_low, summary.gain_high)
-    return f"{told}the gain on patients that did not choose, cross-fitted, is {gain}{over}"
+    return f"{told}always taking the best gains, cross-fitted, {gain} on patients that did not choose{over}"
 
 
 def _gain(value: float, low: float, high: float) -> str:

@@ -1,13 +1,13 @@
 """Which rule should keep a tuned head? Held-out AUROC by rule and by methods, with 234 validation rows that choose.
 
-13 categories of CheXpert's label rates on made features, at most 25,000 known labels each: heads bent by blanks assumed
+14 categories of CheXpert's label rates on made features, at most 25,000 known labels each: heads bent by blanks assumed
 negative, where there is much to gain, and heads that were tuned already with 10,000 fully labelled rows to choose,
 where there is next to nothing. Three seeds, ten draws of the validation rows each.
 """
 
 import numpy as np
 
-from cxr_cft.cft import Options, category, fine_tune_heads
+from cxr_cft.cft import category, fine_tune_heads
 from cxr_cft.cft.choice import Groups, best_column, cross_fitted_gain
 from cxr_cft.cft.heads import pose
 from cxr_cft.metrics import auroc
@@ -38,7 +38,6 @@ def judge(data, seed):
             data.bias[[c]],
             (data.train[0], own),
             (features, labels[:, [c]]),
-            options=Options(generations=100, patience=100),
             seed=seed,
         )
         candidates = category._candidates(problem, 0, SILENT, None)

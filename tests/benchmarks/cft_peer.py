@@ -2,8 +2,9 @@
 
 Pneumothorax's label rates on 223,414 × 1,024 made features: about 76,000 known labels, 234 validation rows that choose,
 20,000 others that report. The same rows for both; mlcpl with its published settings and its own metric, both stopped by
-their own rule. The genetic algorithms are run to their end on a quarter of the rows (mlcpl's takes half an hour on all
-of them) and timed over 20 generations on all. Three seeds.
+their own rule. A step is one of the loop; what comes before the first (for us, reading the rows and finding the
+directions) is in the seconds alone. The genetic algorithms are run to their end on a quarter of the rows (mlcpl's takes
+half an hour on all of them) and timed over 20 generations on all. Three seeds.
 """
 
 import contextlib

@@ -59,7 +59,8 @@ def test_the_best_of_all_candidates_is_kept_and_its_row_tells_of_it(c, metric):
 def test_candidates_begin_with_the_trained_head_and_hold_those_of_every_method():
     problem = problem_of()
     found = category._candidates(problem, 0, Silent(), None)
-    assert found.methods[0] == "original"
+    assert found.methods.index("original") == 0
+    assert found.methods.count("original") == 1
     assert list(dict.fromkeys(found.methods)) == ["original", "bce", "asl", "ga"]
     assert found.weights[0].tobytes() == problem.weight[0].tobytes()
     assert found.biases[0] == problem.bias[0]
@@ -78,6 +79,15 @@ def test_every_candidate_could_be_chosen_so_that_validation_can_stop_a_search_ea
     monkeypatch.setattr(category, "cross_fitted_gain", lambda *_: category.Gain(0.0, np.zeros(3)))
     tuned = tune_category(problem, 0)
     assert tuned.weight.tobytes() == category._candidates(problem, 0, Silent(), None).weights[wanted].tobytes()
+
+
+def test_a_methods_best_is_no_worse_than_the_original_which_stops_every_search():
+    weight, bias, train, _ = made(categories=1, unknown=0.0)
+    values = train[0][:60]
+    easy = (values @ weight.T > 0) * 1.0  # the original ranks them perfectly
+    row = tune_category(problem_of(weight, bias, train, (values, easy)), 0).row
+    assert [row[name] for name in ("before", "after", "bce", "asl", "ga")] == [1.0] * 5
+    assert (row["method"], row["reason"]) == ("original", "no method was better on validation")
 
 
 def test_validation_scores_are_those_of_the_heads_in_float32():
@@ -110,6 +120,18 @@ def test_where_there_is_nothing_to_learn_the_best_is_luck_and_the_interval_leave
     told = {reason for method, reason in zip(interval, reasons, strict=True) if method == "original"}
     assert told <= {"bce's gain on validation may be chance", "no method was better on validation"}
     assert "bce's gain on validation may be chance" in told
+
+
+@pytest.mark.parametrize("method", ["bce", "ga"])
+def test_labels_that_follow_no_feature_seem_to_be_learnt_but_are_told_to_gain_nothing(method):
+    made_of_nothing = made(rows=(200, 80), categories=150, features=20, signal=0.0, unknown=0.0)
+    problem = problem_of(*made_of_nothing, options=Options(), methods=(method,))
+    rows = [tune_category(problem, c).row for c in range(150)]
+    gains = np.array([row["gain"] for row in rows])
+    apparent = np.array([row["after"] - row["before"] for row in rows])
+    assert abs(gains.mean()) < 3 * gains.std(ddof=1) / np.sqrt(150)
+    assert apparent.mean() > 0.03
+    assert apparent.mean() > 10 * apparent.std(ddof=1) / np.sqrt(150)
 
 
 def test_a_clearly_better_head_is_taken_by_either_rule():
@@ -257,7 +279,7 @@ def test_a_category_that_cannot_be_tuned_is_not_even_read():
     ("device", "available", "free", "expected"),
     [
         ("cpu", True, 2**40, "cpu"),
-        ("cuda:1", False, 0, "cuda:1"),
+        ("cuda:1", True, 0, "cuda:1"),
         ("auto", False, 0, "cpu"),
         ("auto", True, 2**40, "cuda"),
         ("auto", True, 4 * 1000 * (2 * 5 + 8 * 20), "cpu"),
@@ -266,9 +288,23 @@ def test_a_category_that_cannot_be_tuned_is_not_even_read():
 )
 def test_the_gpu_is_used_where_there_is_one_and_the_features_fit(monkeypatch, device, available, free, expected):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free, 2**40))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: 0)
     problem = pose(*made(), options=QUICK, device=device)
     assert category._device(problem, 1000) == torch.device(expected)
+
+
+def test_what_torch_keeps_of_the_gpu_without_need_is_room_too(monkeypatch):
+    needed = 4 * 1000 * (2 * 5 + 8 * 20)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (1, 2**40))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: needed + 100)
+    problem = pose(*made(), options=QUICK, device="auto")
+    for allocated, expected in ((100, "cuda"), (101, "cpu")):
+        monkeypatch.setattr(torch.cuda, "memory_allocated", lambda allocated=allocated: allocated)
+        assert category._device(problem, 1000) == torch.device(expected)
 
 
 def test_many_blocks_are_as_many_as_the_groups():

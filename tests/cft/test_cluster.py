@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import shutil
 import signal
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cxr_cft import __version__
 from cxr_cft.artifacts import open_run
 from cxr_cft.cft import cluster, tune_runs
 from cxr_cft.cli import main as cli
@@ -139,6 +141,13 @@ def test_what_a_worker_says_arrives_as_it_was_said(run, workers, capsys, monkeyp
 
     monkeypatch.setattr(cluster, "_tune", refusing)
     assert refusal(run, workers.scheduler_address, capsys) == "error: the worker has no room"
+
+
+def test_a_worker_of_another_version_refuses_the_work():
+    packed = pickle.dumps("a problem")
+    assert cluster._unpack(packed, __version__) == "a problem"
+    with pytest.raises(CxrCftError, match=f"a worker has cxr-cft {__version__}, but 0.0.0 asks it"):
+        cluster._unpack(packed, "0.0.0")
 
 
 def test_features_that_workers_do_not_see_are_named(run, workers, capsys, monkeypatch):

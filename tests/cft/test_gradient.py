@@ -132,15 +132,24 @@ def test_every_gradient_method_has_its_loss_with_the_options_it_was_given():
 
 
 @pytest.mark.parametrize("method", ["bce", "asl"])
-def test_what_validation_chooses_from_begins_with_the_trained_head_and_holds_the_steps_of_every_pull(method):
+def test_what_validation_chooses_from_holds_the_steps_of_every_pull_with_the_right_mean_probability(method):
     rng = np.random.default_rng(0)
     features = rng.normal(size=(200, 3)).astype(np.float32)
-    labels = torch.from_numpy((features[:, 0] + rng.normal(size=200) > 0).astype(np.float32))
-    problem = standardise(torch.from_numpy(features), labels, rng.normal(size=3), 0.0)
+    labels = torch.from_numpy((features[:, 0] + rng.normal(size=200) > 0.7).astype(np.float32))
+    problem = standardise(torch.from_numpy(features.copy()), labels, rng.normal(size=3), 0.0)
     genes = descend(method, problem, Options(pulls=(1.0, 0.01)))
     assert genes.dtype == np.float64
     assert genes.shape[1] == 4
-    assert not genes[0].any()
-    assert len(genes) >= 1 + 2 * 2
+    assert genes[:, :-1].any(axis=1).all()
+    assert len(genes) >= 2 * 2
+    weights, biases = problem.heads(genes)
+    probabilities = 1 / (1 + np.exp(-(weights @ features.T + biases[:, None])))
+    np.testing.assert_allclose(probabilities.mean(axis=1), labels.mean(), atol=1e-4)
     assert len(genes) > len(descend(method, problem, Options(pulls=(1.0,))))
     assert descend(method, problem, Options(pulls=[1, 2])).shape[1] == 4  # whole numbers will do
+
+
+def test_where_there_is_nothing_to_do_there_is_no_step():
+    labels = torch.arange(10).remainder(2).float()
+    problem = standardise(torch.full((10, 3), 2.0), labels, np.zeros(3), 0.0)
+    assert descend("bce", problem, Options()).shape == (0, 4)

@@ -581,12 +581,23 @@ def test_fewer_rows_than_features_are_enough(method, rows):
 def test_where_no_feature_varies_every_head_stays(method):
     weight, bias, *splits = made()
     constant = [(np.full_like(values, 3), labels) for values, labels in splits]
-    result = tune(weight, bias, *constant, methods=(method,))
-    assert (result.report["method"] == "original").all()
-    assert result.weight.tobytes() == weight.tobytes()
+    rates = np.nanmean(splits[0][1], axis=0)
+    for biases in (bias, np.log(rates / (1 - rates)) - 3 * weight.sum(axis=1)):  # the latter cannot be bettered at all
+        result = tune(weight, biases, *constant, methods=(method,))
+        assert (result.report["method"] == "original").all()
+        assert result.weight.tobytes() == weight.tobytes()
+        assert result.bias.tobytes() == biases.astype(np.float32).tobytes()
+        assert (result.report[["before", "after", method]] == 0.5).all(axis=None)
+        assert (result.report["gain"] == 0).all()
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float16, np.int16])
+def test_no_category_is_no_work_with_features_of_each_categorys_own():
+    features = np.zeros((5, 0, 3), np.float32)
+    split = features, np.zeros((5, 0))
+    assert len(tune(np.zeros((0, 3)), np.zeros(0), split, split).report) == 0
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float16, np.int16, ">f4"])
 def test_features_of_any_real_dtype_will_do(dtype):
     weight, bias, *splits = made()
     stored = [((values * 8).astype(dtype), labels) for values, labels in splits]
@@ -594,7 +605,48 @@ def test_features_of_any_real_dtype_will_do(dtype):
     assert same_bytes(tune(weight, bias, *stored, methods=("bce",)), tune(weight, bias, *exact, methods=("bce",)))
 
 
+def test_features_of_the_other_byte_order_give_the_same_bytes(problem, result):
+    weight, bias, *splits = problem
+    turned = [(values.astype(">f4"), labels.astype(">f8")) for values, labels in splits]
+    assert same_bytes(tune(weight.astype(">f4"), bias.astype(">f4"), *turned), result)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("method", METHODS)
+def test_a_gpu_finds_what_the_processor_finds(method):
+    arrays = made(rows=(2000, 1000))
+    here, there = (tune(*arrays, methods=(method,), options=Options(), device=device) for device in ("cpu", "cuda"))
+    columns = ["before", "after"]
+    np.testing.assert_allclose(there.report[columns], here.report[columns], atol=5e-3)
+    np.testing.assert_allclose(there.report["gain"], here.report["gain"], atol=0.01)
+    logits = [arrays[3][0] @ one.weight.T for one in (here, there)]
+    for c in range(3):
+        assert np.corrcoef(logits[0][:, c], logits[1][:, c])[0, 1] > 0.98
+
+
 # Mistakes
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [
+        ("gpu", "device must be auto, cpu or cuda, not gpu"),
+        ("", "device must be auto, cpu or cuda, not "),
+        ("mps", "device must be auto, cpu or cuda, not mps"),
+        ("cuda", "device is cuda, but torch sees 0 GPUs"),
+        ("cuda:1", "device is cuda:1, but torch sees 0 GPUs"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused(problem, device, message, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(ValueError, match=message):
+        tune(*problem, device=device)
+
+
+def test_heads_of_no_feature_are_refused():
+    split = np.zeros((5, 0)), np.zeros((5, 2))
+    with pytest.raises(ValueError, match=r"weight must be \(C, D\).* their shapes are \(2, 0\) and \(2,\)"):
+        tune(np.zeros((2, 0)), np.zeros(2), split, split)
 
 
 def changed(problem, **parts):

@@ -63,7 +63,8 @@ def by_scipy(loss, problem, pull):
 
 def ways(loss, problem, pulls):
     """Each pull's own way, from the trained head on, as it goes alone."""
-    return [minimise(loss, problem, torch.tensor([pull]))[1].double().numpy() for pull in pulls]
+    steps = [minimise(loss, problem, torch.tensor([pull]))[1].double().numpy() for pull in pulls]
+    return [np.concatenate([np.zeros((1, own.shape[1])), own]) for own in steps]
 
 
 @pytest.fixture
@@ -110,7 +111,6 @@ def test_no_step_of_any_pull_raises_its_objective(loss, seed, rows, features):
     problem, _, _ = made(rows, features, seed)
     for pull, way in zip(PULLS[::4], ways(loss, problem, PULLS[::4]), strict=True):
         values = np.array([objective(loss, problem, genes, pull) for genes in way])
-        assert not way[0].any()
         # Sums in float32 are what is compared, and the line search forgives their rounding.
         assert (np.diff(values) <= 2e-6 * np.abs(values[:-1]) + 1e-7).all()
 
@@ -136,18 +136,18 @@ def test_no_more_steps_are_taken_than_are_allowed(monkeypatch):
     monkeypatch.setattr(solver, "STEPS", 3)
     problem, _, _ = made()
     _, way = minimise(bce, problem, torch.tensor(PULLS))
-    assert len(way) == 1 + 3 * len(PULLS)
+    assert len(way) == 3 * len(PULLS)
 
 
-def test_the_way_holds_the_trained_head_then_every_pull_after_every_step_of_its_own():
+def test_the_way_holds_every_pull_after_every_step_of_its_own():
     problem, _, _ = made()
     pulls = (10.0, 0.01)
     genes, way = minimise(bce, problem, torch.tensor(pulls))
     strong, weak = (len(one) - 1 for one in ways(bce, problem, pulls))
-    assert not way[0].any()
+    assert way.any(1).all()
     assert strong < weak
-    assert len(way) == 1 + strong + weak
-    assert way[2 * strong - 1].equal(genes[0])  # the strong pull's last step; then the weak one goes on alone
+    assert len(way) == strong + weak
+    assert way[2 * strong - 2].equal(genes[0])  # the strong pull's last step; then the weak one goes on alone
     assert way[-1].equal(genes[1])
 
 
@@ -243,6 +243,24 @@ def test_a_feature_twice_is_no_obstacle_and_shares_what_it_had_alone():
     alone, shared = solve(bce, single, (0.01,))[0], solve(bce, double, (0.02,))[0]
     np.testing.assert_allclose(shared[:4], alone[:4] / 2, atol=1e-3)
     np.testing.assert_allclose(shared[4:8], alone[:4] / 2, atol=1e-3)
+
+
+@pytest.mark.parametrize("pull", [1e-7, 1e-8])
+def test_next_to_no_pull_ends_near_the_solution_without_one(pull):
+    problem, values, labels = made()
+    weights, biases = problem.heads(solve(bce, problem, (pull,)))
+    free = LogisticRegression(C=np.inf, tol=1e-10, max_iter=2000).fit(values.astype(np.float64), labels)
+    logits, reference = values @ weights[0] + biases[0], free.decision_function(values)
+    np.testing.assert_allclose(logits, reference, atol=0.1 * reference.std())
+    fits = [(np.logaddexp(0, found) - labels * found).mean() for found in (logits, reference)]
+    assert fits[0] - fits[1] < 2e-4
+
+
+def test_a_trained_head_at_the_optimum_takes_no_step():
+    labels = np.arange(40) % 4 == 0
+    genes, way = minimise(bce, posed(np.ones((40, 3), np.float32), labels, np.zeros(3), np.log(1 / 3)), torch.ones(2))
+    assert (genes.shape, way.shape) == ((2, 4), (0, 4))
+    assert not genes.any()
 
 
 def test_features_that_never_vary_leave_the_bias_alone_to_move():

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxr_cft.cft import standard
-from cxr_cft.cft.standard import standardise
+from cxr_cft.cft.standard import settled_bias, standardise
 
 
 @pytest.fixture
@@ -156,3 +156,40 @@ def test_axes_of_very_many_rows_come_from_an_even_sample_of_them(rng):
 def test_features_that_never_vary_have_no_axes():
     variances, directions = posed(np.ones((10, 3), np.float32), np.zeros(3)).axes
     assert (variances.shape, directions.shape) == ((0,), (3, 0))
+
+
+# The bias
+
+
+@pytest.mark.parametrize("positives", [1, 25, 49_999])
+@pytest.mark.parametrize("size", [0.0, 1.0, 100.0])
+def test_the_bias_is_found_for_rare_and_frequent_labels_and_for_sure_and_unsure_heads(rng, positives, size):
+    logits = torch.from_numpy(rng.normal(size=(3, 50_000)) * size).float() + 7
+    rate = positives / 50_000
+    shift = settled_bias(logits, rate)
+    probabilities = torch.sigmoid(logits.double() + shift[:, None].double()).mean(1)
+    np.testing.assert_allclose(probabilities, rate, rtol=1e-3, atol=1e-6)
+
+
+def test_a_sure_head_whose_mean_probability_is_right_keeps_its_bias():
+    logits = torch.tensor([[200.0, -200.0, 200.0, -200.0], [1.0, -1.0, 1.0, -1.0]])
+    assert settled_bias(logits, 0.5).tolist() == [0.0, 0.0]
+
+
+def test_settled_genes_have_the_mean_probability_of_the_labels_and_their_own_weights(rng):
+    features, weight, bias = problem_of(rng)
+    problem = posed(features, weight, bias)
+    genes = torch.from_numpy(rng.normal(size=(standard.TOGETHER + 3, 6))).float()
+    before = genes.clone()
+    settled = problem.settled(genes)
+    assert genes.equal(before)
+    assert settled[:, :-1].equal(genes[:, :-1])
+    logits = problem.logits + settled[:, :-1] @ problem.features.T + settled[:, -1:]
+    np.testing.assert_allclose(torch.sigmoid(logits).mean(1), problem.labels.mean(), atol=1e-4)
+    # Whatever bias they came with.
+    np.testing.assert_allclose(problem.settled(genes + 3 * torch.eye(6)[-1]), settled, atol=1e-4)
+
+
+def test_no_genes_are_settled_to_no_genes(rng):
+    features, weight, bias = problem_of(rng)
+    assert posed(features, weight, bias).settled(torch.zeros(0, 6)).shape == (0, 6)

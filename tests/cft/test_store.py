@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -121,8 +122,27 @@ def test_other_features_or_another_version_of_the_code_make_another_problem(prob
     others = [Store(tmp_path, problem, ["train", "other"])]
     monkeypatch.setattr(store, "__version__", "99")
     others.append(Store(tmp_path, problem, ["train", "valid"]))
+    monkeypatch.undo()
+    monkeypatch.setattr(store, "_code", lambda: "other sources")
+    others.append(Store(tmp_path, problem, ["train", "valid"]))
     for other in others:
         assert_not_found(other)
+
+
+def test_the_fingerprint_of_the_sources_changes_with_any_that_decides_a_result(tmp_path, monkeypatch):
+    package = Path(store.__file__).parents[1]
+    copied = Path(shutil.copytree(package, tmp_path / "cxr_cft", ignore=shutil.ignore_patterns("__pycache__")))
+    monkeypatch.setattr(store, "__file__", str(copied / "cft" / "store.py"))
+    code = store._code.__wrapped__
+    seen = {code()}
+    assert seen == {store._code()}
+    for part in ("cft/solver.py", "metrics/ranking.py", "search/breeding.py"):
+        with (copied / part).open("a") as file:
+            file.write("# another\n")
+        seen.add(code())
+    assert len(seen) == 4
+    (copied / "cli" / "main.py").write_text("")
+    assert code() in seen
 
 
 @pytest.mark.usefixtures("kept")

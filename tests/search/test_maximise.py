@@ -1,11 +1,13 @@
 import logging
 import random
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from cxr_cft.search import maximise
+from cxr_cft.search.breeding import Breeding
 
 TARGET = np.linspace(-1, 1, 12)
 
@@ -72,6 +74,17 @@ def test_crossover_combines_what_two_starts_have():
     halves = np.repeat([[1.0, 0.0], [0.0, 1.0]], 6, axis=1)
     result = search(lambda genomes: genomes.sum(axis=1), halves, scale=1e-6)
     assert result.fitness > 9  # of 12, from 6; a gene can be lost to the whole population
+
+
+def test_selection_favours_the_fittest_of_close_aurocs():
+    # Roulette, as published, goes by the value: it would pick all of these alike.
+    engine = SimpleNamespace(population=np.arange(50)[:, None])
+    breeding = Breeding(np.zeros((1, 3)), 1.0, None, None, None, np.random.default_rng(0))
+    parents, winners = breeding.select(np.linspace(0.9, 0.901, 50), 50_000, engine)
+    assert parents[:, 0].tolist() == winners.tolist()
+    picked = np.bincount(winners, minlength=50)
+    assert picked[-1] > 2.5 * picked[25]
+    assert picked[0] < 0.02 * picked[-1]
 
 
 def test_step_sizes_differ_from_individual_to_individual_up_to_the_scale():
