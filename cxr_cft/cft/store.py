@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,7 @@ def _key(problem: Problem, c: int, records: Sequence[str]) -> str:
     told = {
         "version": __version__,
         "code": _code(),
+        "torch": version("torch"),  # in whose last digits a search's directions lie
         "features": list(records),
         "category": [c, problem.names[c]],
         "methods": problem.methods,

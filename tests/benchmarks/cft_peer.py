@@ -55,7 +55,7 @@ def replaced(*places):
 
 def ours(method, data, seed, generations=None):
     """(weight (D,), watch, seconds, steps, seconds a step); a step of bce is one for all pulls together."""
-    watch, posed, steps = Watch(), [], []
+    watch, posed, spaces, steps = Watch(), [], [], []
     options = Options() if generations is None else Options(generations=generations, patience=generations)
 
     def standardise(old):
@@ -76,9 +76,16 @@ def ours(method, data, seed, generations=None):
         return new
 
     def see(old):
-        def new(leaders, genome):
-            watch.note(posed[0].heads(leaders.space.genes(genome[None]))[0])
-            return old(leaders, genome)
+        def new(leaders, state):
+            watch.note(posed[0].heads(spaces[0].genes(state.leader[None].copy()))[0])
+            return old(leaders, state)
+
+        return new
+
+    def space(old):
+        def new(problem):
+            spaces.append(old(problem))
+            return spaces[0]
 
         return new
 
@@ -95,7 +102,7 @@ def ours(method, data, seed, generations=None):
     if method == "bce":
         places.append((solver._Search, "step", step))
     else:
-        places += [(genetic._Leaders, "see", see), (genetic, "maximise", maximise)]
+        places += [(genetic._Space, "of", space), (genetic._Leaders, "see", see), (genetic, "maximise", maximise)]
     with replaced(*places):
         watch.begin = time.perf_counter()
         result = fine_tune_heads(
