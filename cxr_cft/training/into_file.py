@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -30,6 +31,7 @@ if sys.platform != "win32":
     import fcntl
 
 _GOES_ON = "; make room and repeat the command, it goes on where it was"
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}  # a file system without them: two passes are not told apart
 FLUSH_SECONDS = 10.0  # the most work that a kill costs (assumed)
 
 
@@ -151,8 +153,9 @@ def _locked(path: Path) -> Iterator[io.FileIO]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise CxrCftError(f"{path} is being written by another process; wait until that is done") from None
-            except OSError:
-                pass  # a file system without locks
+            except OSError as error:
+                if error.errno not in _NO_LOCKS:
+                    raise
         yield file
 
 

@@ -6,10 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from cxr_cft.artifacts import fingerprint, open_run, read_json, write_json
+from cxr_cft.cft import features
 from cxr_cft.cft.category import tune_category
+from cxr_cft.data.splits import read_splits
+from cxr_cft.progress import Silent
 from cxr_cft.settings import Recipe
 from cxr_cft.training.train import train_run
 
@@ -137,3 +141,58 @@ def change_split():
         write_split(root, split, function(read_rows(root, split)))
 
     return change
+
+
+class Notes(Silent):
+    def __init__(self):
+        self.told = []
+
+    def note(self, message):
+        self.told.append(message)
+
+
+@pytest.fixture
+def notes():
+    return Notes()
+
+
+@pytest.fixture
+def splits(trained, data_folder):
+    return read_splits(data_folder, trained.categories)
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """The splits that were passed over, in order."""
+    passed = []
+    whole_pass = features.pass_into_file
+
+    def counting(function, width, table, *rest):
+        passed.append(table.source.stem)
+        return whole_pass(function, width, table, *rest)
+
+    monkeypatch.setattr(features, "pass_into_file", counting)
+    return passed
+
+
+class Made(torch.nn.Module):
+    """Features that are 16 grey values of an image, times `scale`, plus `offset`."""
+
+    def __init__(self, run, scale=1.0, offset=0.0):
+        super().__init__()
+        self.head = torch.nn.Linear(16, len(run.categories))
+        torch.nn.init.normal_(self.head.weight, generator=torch.Generator().manual_seed(0))
+        self.scale, self.offset = scale, offset
+
+    def features(self, images):
+        return images[:, 0, 16, 8:24].float() * self.scale + self.offset
+
+
+@pytest.fixture
+def made_features(monkeypatch):
+    """Let a run's features be `Made`, with the given scale and offset."""
+
+    def install(run, **changes):
+        monkeypatch.setattr(features, "load_model", lambda _: Made(run, **changes))
+
+    return install

@@ -10,7 +10,6 @@ import sys
 import tracemalloc
 import weakref
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,6 @@ from cxr_cft.data.images import read_image
 from cxr_cft.data.splits import read_splits
 from cxr_cft.data.table import Table
 from cxr_cft.errors import CxrCftError, DataError
-from cxr_cft.progress import Silent
 from cxr_cft.settings import Recipe
 from cxr_cft.training import into_file
 from cxr_cft.training.inference import default_device, over_table
@@ -34,38 +32,6 @@ from cxr_cft.training.model import load_model
 
 class Killed(BaseException):
     """What no handler expects."""
-
-
-class Notes(Silent):
-    def __init__(self):
-        self.told = []
-
-    def note(self, message):
-        self.told.append(message)
-
-
-@pytest.fixture
-def notes():
-    return Notes()
-
-
-@pytest.fixture
-def splits(trained, data_folder):
-    return read_splits(data_folder, trained.categories)
-
-
-@pytest.fixture
-def passes(monkeypatch):
-    """The splits that were passed over, in order."""
-    passed = []
-    whole_pass = features.pass_into_file
-
-    def counting(function, width, table, *rest):
-        passed.append(table.source.stem)
-        return whole_pass(function, width, table, *rest)
-
-    monkeypatch.setattr(features, "pass_into_file", counting)
-    return passed
 
 
 @pytest.fixture
@@ -406,10 +372,10 @@ cached_features(run, {{"train": read_splits(Path({str(data_folder)!r}), run.cate
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_killed_before_any_step_on_the_disk_it_ends_with_the_same_bytes(
-    in_small_batches, splits, tmp_path, monkeypatch, read, dtype, with_settings
+    in_small_batches, splits, tmp_path, monkeypatch, read, dtype, with_settings, made_features
 ):
     run, valid = with_settings(in_small_batches, "cft", features=dtype), {"valid": splits["valid"]}
-    monkeypatch.setattr(features, "load_model", lambda _: Made(run))
+    made_features(run)
     expected = uninterrupted(run, valid, tmp_path)
     again = []
     for step in range(1000):
@@ -545,9 +511,11 @@ def test_a_full_disk_is_told_in_a_line_and_what_was_written_is_kept(
     assert outputs(run) == expected
 
 
-def test_a_disk_too_full_for_the_16_bit_copy_costs_no_second_pass(run, splits, monkeypatch, read, with_settings):
+def test_a_disk_too_full_for_the_16_bit_copy_costs_no_second_pass(
+    run, splits, monkeypatch, read, with_settings, made_features
+):
     run, valid = with_settings(run, "cft", features="float16"), {"valid": splits["valid"]}
-    monkeypatch.setattr(features, "load_model", lambda _: Made(run))
+    made_features(run)
 
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -593,86 +561,3 @@ def test_measuring_and_writing_16_bits_never_holds_the_whole_array(tmp_path, spl
     weight_in_double = 20_000 * 4 * 8
     assert peak - weight_in_double < whole.nbytes / 2
     np.testing.assert_array_equal(np.load(tmp_path / "halved.npy"), whole.astype(np.float16))
-
-
-# ---- 16 bits
-
-
-class Made(torch.nn.Module):
-    """Features that are 16 grey values of an image, times `scale`, plus `offset`."""
-
-    def __init__(self, run, scale=1.0, offset=0.0):
-        super().__init__()
-        self.head = torch.nn.Linear(16, len(run.categories))
-        torch.nn.init.normal_(self.head.weight, generator=torch.Generator().manual_seed(0))
-        self.scale, self.offset = scale, offset
-
-    def features(self, images):
-        return images[:, 0, 16, 8:24].float() * self.scale + self.offset
-
-
-@pytest.fixture
-def in_16_bits(run, monkeypatch, with_settings):
-    """The run with features in 16 bits, or as asked, of a model made with the given scale and offset."""
-
-    def made(asked="float16", **changes):
-        monkeypatch.setattr(features, "load_model", lambda _: Made(run, **changes))
-        return with_settings(run, "cft", features=asked)
-
-    return made
-
-
-def test_16_bits_are_kept_where_no_auroc_changes_and_what_was_measured_is_told(in_16_bits, splits, notes, passes):
-    exact = np.array(cached_features(in_16_bits(asked="float32", scale=1 / 3), {"train": splits["train"]})["train"])
-    run = in_16_bits(scale=1 / 3)
-    found = cached_features(run, {"train": splits["train"]}, notes)["train"]
-    assert found.dtype == np.float16
-    assert isinstance(found, np.memmap)
-    assert (found != exact).any()
-    np.testing.assert_array_equal(found, exact.astype(np.float16))
-    folder = run.path / "features"
-    assert (folder / "train.npy").stat().st_size == 128 + 2 * 26 * 16
-    why = r"the largest change of an AUROC by float16 is 0.0e+00 (Atelectasis, of 3 categories)"
-    assert notes.told[-1] == f"features of train are kept in float16: {why}"
-    assert read_json(folder / "train.json")["16 bits"] == {
-        "kept": "float16",
-        "largest AUROC change": 0.0,
-        "why": why,
-    }
-    assert sorted(path.name for path in folder.iterdir()) == ["train.json", "train.npy"]
-    again = cached_features(run, {"train": splits["train"]})["train"]
-    np.testing.assert_array_equal(again, found)
-    assert passes == ["train", "train"]
-
-
-def test_16_bits_are_refused_where_they_cost_auroc(in_16_bits, splits, notes):
-    run = in_16_bits(offset=60_000.0)  # float16 knows every 32nd number there
-    found = cached_features(run, {"train": splits["train"]}, notes)["train"]
-    assert found.dtype == np.float32
-    (told,) = notes.told
-    assert told.startswith("features of train are kept in float32: the largest change of an AUROC by float16 is ")
-    assert read_json(run.path / "features" / "train.json")["16 bits"]["largest AUROC change"] > features.NIL
-    cached_features(run, {"train": splits["train"]}, notes)
-    assert len(notes.told) == 1
-
-
-def test_16_bits_are_refused_where_a_feature_overflows(in_16_bits, splits, notes):
-    found = cached_features(in_16_bits(scale=1000.0), {"valid": splits["valid"]}, notes)["valid"]
-    assert found.dtype == np.float32
-    assert np.isfinite(found).all()
-    assert notes.told == ["features of valid are kept in float32: some are too large for float16, or not finite"]
-
-
-def test_16_bits_are_refused_where_nothing_can_be_measured(in_16_bits, splits, notes):
-    unlabelled = replace(splits["test"], labels=np.full_like(splits["test"].labels, np.nan))
-    found = cached_features(in_16_bits(), {"test": unlabelled}, notes)["test"]
-    assert found.dtype == np.float32
-    assert notes.told == [
-        "features of test are kept in float32: test.csv has no category with both known labels to measure a loss on"
-    ]
-
-
-def test_nothing_is_measured_where_32_bits_are_asked_for(run, splits, notes):
-    cached_features(run, splits, notes)
-    assert not notes.told
-    assert read_json(run.path / "features" / "train.json")["16 bits"] is None

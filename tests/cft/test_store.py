@@ -203,8 +203,14 @@ def test_a_state_is_only_made_and_written_now_and_then(kept, monkeypatch):
     monkeypatch.setattr(store.time, "monotonic", lambda: now[0])
     memory, made = kept.memory(0), []
     memory.saved = now[0]
-    for now[0] in np.arange(1000.0, 1031.0):
-        memory.save(lambda: made.append(now[0]) or {"at": np.array(now[0])})
+
+    def state():
+        made.append(now[0])
+        return {"at": np.array(now[0])}
+
+    for _ in range(31):
+        memory.save(state)
+        now[0] += 1
     assert made == [1010.0, 1020.0, 1030.0]
     assert memory.load()["at"] == 1030.0
 

@@ -21,24 +21,10 @@ from cxr_cft.cli import main as cli
 from cxr_cft.data.predictions import read_predictions
 from cxr_cft.data.splits import read_splits
 from cxr_cft.errors import RunError
-from cxr_cft.progress import Silent
 from cxr_cft.settings import CftSettings
 from cxr_cft.training.inference import predict_logits
 
 OUTPUTS = ("heads.safetensors", "cft.json", "predictions/valid.cft.csv", "predictions/test.cft.csv")
-
-
-class Notes(Silent):
-    def __init__(self):
-        self.told = []
-
-    def note(self, message):
-        self.told.append(message)
-
-
-@pytest.fixture
-def notes():
-    return Notes()
 
 
 @pytest.fixture(scope="module")
