@@ -37,6 +37,9 @@ up to 0.01 worse where labels were few: they leap over the heads that validation
 
 
 BINNED_FROM = 8192  # rows; for fewer, sorting is as fast as histograms, and exact (measured)
+BLURRED = 1e-3
+"""An error bound above this, and a genome is scored exactly: normal scores have 2.5e-4 (AUROC) and 6e-4 (average
+precision), one far outlier that squeezes the others into a few bins 0.25 (measured)."""
 
 
 class Memory(Protocol):
@@ -108,11 +111,19 @@ def evolve(
     rows = space.scores.shape[1]
     sorted_labels = (np.arange(rows) < space.positives).astype(np.float64)
 
+    def exact(logits: Tensor) -> Floats:
+        return np.asarray(METRICS[metric](sorted_labels, logits.cpu().numpy().T))
+
     def fitness(genomes: Floats) -> Floats:
         logits = space.logits(genomes)
         if rows < BINNED_FROM:
-            return np.asarray(METRICS[metric](sorted_labels, logits.cpu().numpy().T))
-        return BINNED[metric](logits[:, : space.positives], logits[:, space.positives :]).value.cpu().numpy()
+            return exact(logits)
+        binned = BINNED[metric](logits[:, : space.positives], logits[:, space.positives :])
+        values = binned.value.cpu().numpy()
+        blurred = binned.error > BLURRED
+        if blurred.any():
+            values[blurred.cpu().numpy()] = exact(logits[blurred])
+        return values
 
     leaders = _Leaders(space.basis.shape[1], memory)
     maximise(

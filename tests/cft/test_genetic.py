@@ -312,3 +312,13 @@ def test_what_is_kept_is_arrays_of_numbers():
     memory = Kept()
     search(*made(), memory=memory)
     assert all(isinstance(array, np.ndarray) and array.dtype.kind in "fiu" for array in memory.state.values())
+
+
+@pytest.mark.parametrize("metric", ["auroc", "average_precision"])
+def test_an_outlier_that_squeezes_the_histograms_does_not_blind_the_search(metric):
+    values, labels, weight = made(rows=genetic.BINNED_FROM)
+    values[0, 1] = 1e5
+    genes, problem = search(values, labels, weight, metric=metric)
+    before, *fitness = METRICS[metric](labels, np.vstack([values @ weight, scores_of(genes, problem, values)]).T)
+    assert max(fitness) > before + 0.05
+    assert (np.diff(fitness) > -2 * genetic.BLURRED).all()
