@@ -12,7 +12,7 @@ import pygad
 from numpy.typing import ArrayLike, NDArray
 
 from cxr_cft.search.breeding import Breeding
-from cxr_cft.search.state import Generation, SearchState
+from cxr_cft.search.state import SearchState
 
 Floats = NDArray[np.float64]
 
@@ -22,15 +22,13 @@ class SearchResult:
     """What a search found."""
 
     genome: Floats
-    """(G,): the best genome by the monitor, by fitness without one; a starting genome if none did better."""
+    """(G,): the best genome, a starting genome if none did better."""
     fitness: float
     """Its fitness."""
-    monitored: float | None
-    """What the monitor said of it; None without a monitor."""
     generations: int
     """How many generations were bred."""
-    history: tuple[Generation, ...]
-    """The best of the starting genomes, then the best of each generation."""
+    history: tuple[float, ...]
+    """The best fitness of the starting genomes, then of each generation."""
 
 
 def maximise(
@@ -45,11 +43,10 @@ def maximise(
     lower: ArrayLike | None = None,
     upper: ArrayLike | None = None,
     project: Callable[[Floats], Floats] | None = None,
-    monitor: Callable[[Floats], float] | None = None,
     resume: SearchState | None = None,
     checkpoint: Callable[[SearchState], None] | None = None,
 ) -> SearchResult:
-    """Search for the genome of highest fitness, and return the one that the monitor likes best.
+    """Search for the genome of highest fitness.
 
     Tournament selection, uniform crossover, Gaussian mutation of whole individuals with a step size of their own, and
     one elite. The fitness of the elite and of other copies is remembered, so that `fitness` has to be a function of the
@@ -67,74 +64,76 @@ def maximise(
         rng: the only source of randomness.
         population: individuals in a generation.
         generations: how many are bred at most, those before a resumption included.
-        patience: stop after so many generations without an improvement of the monitored score, else of the fitness.
+        patience: stop after so many generations without a better fitness.
         lower: (G,) or a number that no gene falls below.
         upper: (G,) or a number that no gene exceeds.
         project: takes (P, G) genomes to (P, G) admissible ones, after the bounds were applied; it has to leave
             admissible genomes as they are. Starting genomes are projected too.
-        monitor: takes a genome (G,) and gives a score on other data, higher is better, nan treated as worst. Asked
-            about every starting genome and the best of each generation, it decides which genome is returned.
         resume: the state to go on from, instead of from `start`. `rng` is set to where the state's generator was. A
             search that had ended returns its result at once.
         checkpoint: is given the state after every generation. Keeping one costs nothing: no array of it is changed.
 
     Returns:
-        The genome that did best by the monitor, or by fitness without one. The starting genomes compete as well, so
-        that it is never worse than the best of them, and the earliest of equals wins.
+        The genome that did best. The starting genomes compete as well, so that it is never worse than the best of
+        them, and the earliest of equals wins.
 
     Raises:
         ValueError: a shape does not fit, a number is out of its range, `fitness` or `project` returns another shape
-            than it was given, or the state is of another population, another number of genes, another kind of random
-            generator, or of a search with a monitor where there is none now, or the reverse.
+            than it was given, or the state is of another population, another number of genes or another kind of random
+            generator.
 
     """
     _check_counts(population, generations, patience)
     breeding = Breeding(np.array(start, dtype=np.float64, ndmin=2), scale, lower, upper, project, rng)
     if len(breeding.start) > population:
         raise ValueError(f"there are {len(breeding.start)} starting genomes for a population of {population}")
+    if resume is not None:
+        _check_state(resume, (population, breeding.start.shape[1]), rng)
+    search = _Search(breeding, fitness, population, resume)
+    search.run(generations, patience, checkpoint)
+    state = search.state
+    return SearchResult(state.genome.copy(), state.history[-1], state.generations, state.history)
 
-    def evaluate(genomes: Floats) -> Floats:
-        values = np.asarray(fitness(genomes), dtype=np.float64)
-        if values.shape != (len(genomes),):
-            raise ValueError(f"fitness was given {len(genomes)} genomes, but returned the shape {values.shape}")
-        return np.where(np.isnan(values), -np.inf, values)
 
-    judge = _Judge(monitor)
-    if resume is None:
-        breeding.populate(population)
-        state = judge.begin(breeding, evaluate(breeding.genomes.copy()))
-    else:
-        _check_state(resume, (population, breeding.start.shape[1]), monitor, rng)
-        state, breeding.genomes, rng.bit_generator.state = resume, resume.population, resume.generator
+class _Search:
+    """A search under way: the state it is in, and how PyGAD takes it from one generation to the next."""
 
-    def evaluate_numbers(_: Any, numbers: NDArray[np.int64], __: Any) -> Floats:
-        known = numbers[:, 0] < population
-        values = np.empty(len(numbers))
-        values[known] = state.fitness[numbers[known, 0]]
-        if not known.all():
-            values[~known] = evaluate(breeding.children[numbers[~known, 0] - population])
-        return values
+    def __init__(
+        self,
+        breeding: Breeding,
+        fitness: Callable[[Floats], ArrayLike],
+        population: int,
+        resume: SearchState | None,
+    ) -> None:
+        self.breeding, self.fitness, self.population = breeding, fitness, population
+        if resume is None:
+            self.state = self._begin()
+        else:
+            self.state, breeding.genomes, breeding.rng.bit_generator.state = resume, resume.population, resume.generator
 
-    def watch(engine: Any) -> Literal["stop"] | None:
-        nonlocal state
-        breeding.succeed(engine.population[:, 0])
-        engine.population[:, 0] = np.arange(population)
-        state = judge.go_on(state, breeding, np.array(engine.last_generation_fitness, dtype=np.float64))
-        if checkpoint is not None:
-            checkpoint(state)
-        return "stop" if state.waited >= patience else None
+    def run(self, generations: int, patience: int, checkpoint: Callable[[SearchState], None] | None) -> None:
+        """Go on until so many generations were bred in all, or the last `patience` of them were no better."""
 
-    if state.generations < generations and state.waited < patience:
+        def watch(engine: Any) -> Literal["stop"] | None:
+            self.breeding.succeed(engine.population[:, 0])
+            engine.population[:, 0] = np.arange(self.population)
+            self.state = self._next(np.array(engine.last_generation_fitness, dtype=np.float64))
+            if checkpoint is not None:
+                checkpoint(self.state)
+            return "stop" if self.state.waited >= patience else None
+
+        if self.state.generations >= generations or self.state.waited >= patience:
+            return
         pygad.GA(
-            num_generations=generations - state.generations,
-            num_parents_mating=population,
-            initial_population=np.arange(population)[:, None],
+            num_generations=generations - self.state.generations,
+            num_parents_mating=self.population,
+            initial_population=np.arange(self.population)[:, None],
             gene_type=int,
-            fitness_func=evaluate_numbers,
-            fitness_batch_size=population,
-            parent_selection_type=breeding.select,
-            crossover_type=breeding.cross,
-            mutation_type=breeding.mutate,
+            fitness_func=self._evaluate_numbers,
+            fitness_batch_size=self.population,
+            parent_selection_type=self.breeding.select,
+            crossover_type=self.breeding.cross,
+            mutation_type=self.breeding.mutate,
             keep_elitism=1,
             on_generation=watch,
             suppress_warnings=True,
@@ -142,61 +141,40 @@ def maximise(
         ).run()
         # PyGAD selects parents once more after the last generation. Whoever draws from the generator next should find
         # it as the last state has it, resumed or not.
-        rng.bit_generator.state = state.generator
-    return SearchResult(state.genome.copy(), *state.best, state.generations, state.history)
+        self.breeding.rng.bit_generator.state = self.state.generator
 
+    def _begin(self) -> SearchState:
+        """The state before the first generation. Only the starting genomes compete in it, not their mutations."""
+        self.breeding.populate(self.population)
+        fitness = self._evaluate(self.breeding.genomes.copy())
+        best = int(np.argmax(fitness[: len(self.breeding.start)]))
+        return self._state(fitness, self.breeding.start[best].copy(), (float(fitness[best]),))
 
-class _Judge:
-    """Follows a search: the best genome by the monitor, by fitness without one, and how long it has stood."""
-
-    def __init__(self, monitor: Callable[[Floats], float] | None) -> None:
-        self.monitor = monitor
-
-    def begin(self, breeding: Breeding, fitness: Floats) -> SearchState:
-        """The state before the first generation, `fitness` (P,) being that of the first population."""
-        start, of_start = breeding.start, fitness[: len(breeding.start)]
-        monitored = [self._ask(genome) for genome in start]
-        chosen = int(np.argmax(of_start if self.monitor is None else np.array(monitored, dtype=np.float64)))
-        leader = int(np.argmax(of_start))
-        return SearchState(
-            population=breeding.genomes,
-            fitness=fitness,
-            generator=breeding.rng.bit_generator.state,
-            genome=start[chosen].copy(),
-            best=Generation(float(of_start[chosen]), monitored[chosen]),
-            leader=start[leader].copy(),
-            waited=0,
-            history=(Generation(float(of_start[leader]), monitored[leader]),),
-        )
-
-    def go_on(self, state: SearchState, breeding: Breeding, fitness: Floats) -> SearchState:
+    def _next(self, fitness: Floats) -> SearchState:
         """The state after another generation, which is the population now, of this fitness (P,)."""
         index = int(np.argmax(fitness))
-        leader = breeding.genomes[index].copy()
-        # An elite that nobody has beaten was asked about already.
-        known = np.array_equal(leader, state.leader)
-        generation = Generation(float(fitness[index]), state.history[-1].monitored if known else self._ask(leader))
-        better = _score(generation) > _score(state.best)
-        return SearchState(
-            population=breeding.genomes,
-            fitness=fitness,
-            generator=breeding.rng.bit_generator.state,
-            genome=leader if better else state.genome,
-            best=generation if better else state.best,
-            leader=leader,
-            waited=0 if better else state.waited + 1,
-            history=(*state.history, generation),
-        )
+        best = float(fitness[index])
+        better = best > self.state.history[-1]
+        genome = self.breeding.genomes[index].copy() if better else self.state.genome
+        return self._state(fitness, genome, (*self.state.history, best))
 
-    def _ask(self, genome: Floats) -> float | None:
-        if self.monitor is None:
-            return None
-        score = float(self.monitor(genome.copy()))
-        return -np.inf if np.isnan(score) else score
+    def _state(self, fitness: Floats, genome: Floats, history: tuple[float, ...]) -> SearchState:
+        breeding = self.breeding
+        return SearchState(breeding.genomes, fitness, breeding.rng.bit_generator.state, genome, history)
 
+    def _evaluate_numbers(self, _: Any, numbers: NDArray[np.int64], __: Any) -> Floats:
+        known = numbers[:, 0] < self.population
+        values = np.empty(len(numbers))
+        values[known] = self.state.fitness[numbers[known, 0]]
+        if not known.all():
+            values[~known] = self._evaluate(self.breeding.children[numbers[~known, 0] - self.population])
+        return values
 
-def _score(generation: Generation) -> float:
-    return generation.fitness if generation.monitored is None else generation.monitored
+    def _evaluate(self, genomes: Floats) -> Floats:
+        values = np.asarray(self.fitness(genomes), dtype=np.float64)
+        if values.shape != (len(genomes),):
+            raise ValueError(f"fitness was given {len(genomes)} genomes, but returned the shape {values.shape}")
+        return np.where(np.isnan(values), -np.inf, values)
 
 
 def _check_counts(population: int, generations: int, patience: int) -> None:
@@ -206,15 +184,11 @@ def _check_counts(population: int, generations: int, patience: int) -> None:
         raise ValueError(f"generations and patience must be at least 1, but they are {generations} and {patience}")
 
 
-def _check_state(
-    state: SearchState, shape: tuple[int, int], monitor: Callable[[Floats], float] | None, rng: np.random.Generator
-) -> None:
+def _check_state(state: SearchState, shape: tuple[int, int], rng: np.random.Generator) -> None:
     if state.population.shape != shape:
         raise ValueError(
             f"the state is of a population of the shape {state.population.shape}, but this search's is {shape}"
         )
-    if (state.best.monitored is None) != (monitor is None):
-        raise ValueError("the state and this search must both have a monitor or both have none")
     drawn, draws = state.generator["bit_generator"], type(rng.bit_generator).__name__
     if drawn != draws:
         raise ValueError(f"the state is of a {drawn} random generator, but rng is a {draws}")

@@ -86,7 +86,7 @@ def test_categories_that_are_done_are_not_sent_and_an_interrupted_cluster_keeps_
     runs, here = two
     with pytest.raises(KeyboardInterrupt):
         on_cluster(runs, workers, progress=Interrupted())
-    assert len([path for run in runs for path in (run.path / "cft").iterdir()]) == 3
+    assert len([path for run in runs for path in run.path.glob("cft/*")]) == 3  # of one run or of both, as they came
     assert all(run.tuned() is None for run in runs)
     totals = []
     on_cluster(runs, workers, progress=Counted())

@@ -91,7 +91,7 @@ def test_a_search_ends_when_the_fitness_has_not_risen_for_as_long_as_its_patienc
     assert memory.saves == 5
     memory = Kept()
     search(*made(), memory=memory, options=Options(generations=200, patience=5))
-    best = memory.state["history"][:, 0]
+    best = memory.state["history"]
     assert 5 < len(best) - 1 < 200
     assert best[-1] == best[-6] > best[-7]
 
