@@ -10,7 +10,16 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from cxr_cft.errors import RecipeError, did_you_mean
 
@@ -19,9 +28,43 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-UncertainPolicy = Literal["ignore", "zero", "one"]
+
+def _in_order(value: tuple[float, float]) -> tuple[float, float]:
+    if value[0] > value[1]:
+        raise ValueError("the first end of a range must not lie above the second")
+    return value
+
+
+_Share = Annotated[float, Field(ge=0, le=1)]
+SoftRange = Annotated[tuple[_Share, _Share], AfterValidator(_in_order)]
+"""The ends between which each uncertain label's target is drawn evenly, e.g. [0.55, 0.85]: label smoothing of Pham et
+al. 2021 (arXiv 1911.06475), who took that range around U-Ones and [0, 0.3] around U-Zeros."""
+
+UncertainPolicy = Literal["ignore", "zero", "one"] | SoftRange
 """What an uncertain label becomes in training: left out, negative, or positive (U-Ignore, U-Zeros, U-Ones of
-Irvin et al. 2019, arXiv 1901.07031)."""
+Irvin et al. 2019, arXiv 1901.07031), or a target between two ends."""
+
+UNCERTAIN_DEFAULTS: dict[str, UncertainPolicy] = {
+    # Table 3 of Irvin et al. 2019 measured these policies on five categories (AUROC on CheXpert's validation set, one
+    # training each; differences below 0.01 are within its intervals):
+    "Atelectasis": "one",  # 0.858 against 0.818 (ignore) and 0.811 (zero)
+    "Cardiomegaly": "zero",  # 0.840 against 0.832 (one) and 0.828 (ignore)
+    "Consolidation": "ignore",  # 0.938 against 0.932 (zero) and 0.899 (one)
+    "Edema": "one",  # 0.941 against 0.934 (ignore) and 0.929 (zero)
+    "Pleural Effusion": "one",  # 0.934 against 0.931 (zero) and 0.928 (ignore)
+    # The other nine were not measured; a label that nobody is sure of teaches nothing that is known to be true:
+    "No Finding": "ignore",  # CheXpert has no uncertain one
+    "Enlarged Cardiomediastinum": "ignore",  # as many uncertain as positive: a guess would outweigh what is known
+    "Lung Opacity": "ignore",  # 20 positive for each uncertain: nothing to gain by a guess
+    "Lung Lesion": "ignore",  # few, and a nodule that may be one is neither class
+    "Pneumonia": "ignore",  # three times as many uncertain as positive: a guess would be most of the class
+    "Pneumothorax": "ignore",  # few, beside 19,000 positive and 56,000 negative
+    "Pleural Other": "ignore",  # nearly as many uncertain as positive
+    "Fracture": "ignore",  # few
+    "Support Devices": "ignore",  # few: a device is seen or not
+    "default": "ignore",  # categories of other data sets
+}
+"""What the default of `labels.uncertain` is, category by category, and why."""
 
 BlankPolicy = Literal["negative", "ignore"]
 """What a blank label becomes in training: negative (assume-negative), or left out."""
@@ -68,6 +111,33 @@ class ModelSettings(Section):
         return value
 
 
+class DataSettings(Section):
+    """`[data]`: which views are learnt from, and how they are read."""
+
+    views: Literal["all", "frontal"] = Field(
+        "all", description="frontal: learn and predict from frontal views; lateral ones serve studies without a frontal"
+    )
+    fold: str = Field(
+        "",
+        pattern=r"^([0-9]+/[0-9]+)?$",
+        description="I/K: leave part I (from 0) of K of the training patients out and predict them; empty: none",
+    )
+    cache: bool | str = Field(
+        True,
+        description="decoded images are kept in a file that is mapped into memory: under the runs' folder, in the "
+        "folder named here, or (false) not at all",
+    )
+
+    @field_validator("fold")
+    @classmethod
+    def _a_part_of_several(cls, value: str) -> str:
+        if value:
+            part, parts = map(int, value.split("/"))
+            if parts < 2 or part >= parts:
+                raise ValueError("the parts of K, at least 2, are 0/K to K-1/K, e.g. 0/5 to 4/5")
+        return value
+
+
 class LabelSettings(Section):
     """`[labels]`: which categories are learnt, and what blank and uncertain labels become in training."""
 
@@ -78,9 +148,7 @@ class LabelSettings(Section):
         "negative", description="what a blank becomes, for all or per category (Chong et al.'s base training)"
     )
     uncertain: UncertainPolicy | dict[str, UncertainPolicy] = Field(
-        # U-Ones for Atelectasis and Edema, where the CheXpert paper measured it best among the five (Irvin et al. 2019,
-        # Table 3); left out elsewhere. "default" serves every category that is not named.
-        default={"default": "ignore", "Atelectasis": "one", "Edema": "one"},
+        default=UNCERTAIN_DEFAULTS,
         description="what an uncertain label becomes, for all or per category; 'default' serves those not named",
     )
 
@@ -106,18 +174,55 @@ class AugmentSettings(Section):
 class TrainingSettings(Section):
     """`[training]`: the optimiser and the loop."""
 
-    epochs: int = Field(5, ge=1, description="passes over the training views (assumed)")
-    batch_size: int = Field(32, ge=1, description="views a step (assumed: fits 8 GB at 320 px)")
-    lr: float = Field(1e-4, gt=0, description="peak learning rate of AdamW (assumed: usual from ImageNet weights)")
-    weight_decay: float = Field(1e-2, ge=0, description="of AdamW, torch's default; biases and norms are spared")
+    epochs: int = Field(5, ge=1, description="passes over the training views, at most (Pham et al. 2021)")
+    batch_size: int = Field(
+        32, ge=1, description="views that a step learns from, of all processes together (Pham et al. 2021)"
+    )
+    accumulate: int = Field(
+        1, ge=1, description="parts in which each process takes its share of a batch: less memory, the same step"
+    )
+    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="adamw, or sgd with Nesterov's momentum of 0.9")
+    lr: float = Field(1e-4, gt=0, description="peak learning rate (Irvin et al. 2019, Pham et al. 2021: Adam's)")
+    weight_decay: float = Field(1e-2, ge=0, description="torch's default for AdamW; biases and norms are spared")
+    layer_decay: float = Field(
+        1.0, gt=0, le=1, description="the learning rate's factor from a layer to the one below it; 1: the same for all"
+    )
+    schedule: Literal["one_cycle", "cosine"] = Field(
+        "one_cycle", description="the rate's rise: one_cycle along a cosine from 1/25, cosine along a line from 0"
+    )
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the learning rate rises (assumed)")
     clip_norm: float = Field(1.0, gt=0, description="largest norm of the gradient (assumed)")
+    ema: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="decay of the weights' moving average, which is then what is validated and kept; 0: none",
+    )
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share by which targets move towards 1/2")
+    mixup: float = Field(0.0, ge=0, description="mixup's alpha (Zhang et al. 2018, arXiv 1710.09412); 0: off")
+    balanced: bool = Field(
+        False, description="draw views so that each category's known classes come equally often, with repetition"
+    )
+    select: Literal["competition", "all"] | Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+        "all", description="the categories whose mean AUROC chooses the epoch: the competition's, all learnt, or names"
+    )
+    patience: int = Field(0, ge=0, description="epochs without a better mean AUROC before training ends; 0: all epochs")
     precision: Literal["auto", "no", "bf16", "fp16"] = Field(
         "auto", description="autocast; auto: bf16 on a GPU that has it"
     )
     channels_last: bool = Field(True, description="memory layout of images; faster for convolutions")
+    compile: bool = Field(False, description="torch.compile: minutes at first, faster steps afterwards, on a GPU")
     threads: int = Field(0, ge=0, description="threads of the arithmetic on the CPU; 0: as many as torch takes")
-    workers: int = Field(4, ge=0, description="processes that read and augment images")
+    workers: int = Field(4, ge=0, description="processes that read and augment images, for each that trains")
+    save_minutes: float = Field(
+        10.0, ge=0, description="the most work that a kill costs; 0: a checkpoint every step (assumed)"
+    )
+
+    @model_validator(mode="after")
+    def _parts_of_a_batch(self) -> TrainingSettings:
+        if self.accumulate > self.batch_size:
+            raise ValueError(f"accumulate = {self.accumulate} parts of a batch of {self.batch_size} leave some empty")
+        return self
 
 
 class CftSettings(Section):
@@ -154,6 +259,7 @@ class Recipe(Section):
 
     seed: int = Field(0, ge=0, description="of weights, order, augmentation and searches")
     model: ModelSettings
+    data: DataSettings = DataSettings()
     labels: LabelSettings = LabelSettings()
     augment: AugmentSettings = AugmentSettings()
     training: TrainingSettings = TrainingSettings()
