@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import errno
 import hashlib
+import io
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -16,9 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.lib.format import dtype_to_descr, write_array_header_1_0
+from numpy.typing import DTypeLike, NDArray
 
 from cxr_cft.errors import CxrCftError, RunError, did_you_mean
+from cxr_cft.progress import SILENT, Progress
+
+if sys.platform != "win32":
+    import fcntl
 
 LIBRARIES = (
     "cxr-cft",
@@ -39,6 +46,8 @@ UNWRITABLE = {
     *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
 }
 """What the disk or the path that the user gave can be to blame for; anything else is our own fault."""
+
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}  # a file system without them: two writers are not told apart
 
 
 @contextmanager
@@ -75,6 +84,39 @@ def make_folder(path: Path) -> None:
         raise CxrCftError(f"{path} could not be made: {error.strerror}") from error
 
 
+@contextmanager
+def writing(path: Path, advice: str = "") -> Iterator[None]:
+    """Turn what the disk is to blame for into a CxrCftError of one line, which ends with `advice`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        raise CxrCftError(f"{path} could not be written: {error.strerror}{advice}") from error
+
+
+@contextmanager
+def locked(path: Path, busy: str, *, wait: bool = False, progress: Progress = SILENT) -> Iterator[io.FileIO]:
+    """The file `path`, to append to and not buffered, while no other process has it by this function.
+
+    Whoever dies loses it at once; one who forks while holding it shares it. Where another process has it, CxrCftError
+    with the line `busy` is raised, or, with `wait`, noted to `progress` before waiting. A file system without locks,
+    and Windows, let everybody have it. Raises CxrCftError where the file cannot be written.
+    """
+    while True:
+        with writing(path):
+            file = io.FileIO(path, "a+")
+        with file:
+            if not _lock(file, wait=False):
+                if not wait:
+                    raise CxrCftError(busy)
+                progress.note(busy)
+                _lock(file, wait=True)
+            if _lies_at(path, file):  # else whoever had it has removed it, and the next one locks another file
+                yield file
+                return
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` so that `path` holds either what it held before or all of it."""
     with replacing(path) as beside:
@@ -98,6 +140,14 @@ def write_array(path: Path, array: NDArray[Any]) -> None:
     """Write one array as .npy, atomically."""
     with replacing(path) as beside, beside.open("wb") as file:
         np.save(file, array, allow_pickle=False)
+
+
+def npy_header(shape: tuple[int, ...], dtype: DTypeLike) -> bytes:
+    """What a .npy of this shape begins with; the rows follow."""
+    buffer = io.BytesIO()
+    descr = dtype_to_descr(np.dtype(dtype))
+    write_array_header_1_0(buffer, {"descr": descr, "fortran_order": False, "shape": shape})
+    return buffer.getvalue()
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -245,6 +295,26 @@ def check_name(name: str) -> None:
     """Raise RunError unless `name` can name a folder of its own: a run, or a bundle."""
     if not name or name.startswith(".") or Path(name).name != name:
         raise RunError(f"'{name}' is no name for a folder; use letters, digits, - and _")
+
+
+def _lock(file: io.FileIO, *, wait: bool) -> bool:
+    """Whether the file is now this process's."""
+    if sys.platform != "win32":
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+    return True
+
+
+def _lies_at(path: Path, file: io.FileIO) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _remove(path: Path) -> None:

@@ -19,6 +19,10 @@ class Progress(Protocol):
         """Say one line that stays on the screen."""
         ...
 
+    def status(self, text: str) -> None:
+        """Say beside what is being counted how it stands; the next replaces it."""
+        ...
+
 
 class Silent:
     """Progress that nobody watches."""
@@ -28,6 +32,9 @@ class Silent:
         yield from items
 
     def note(self, message: str) -> None:
+        """Say nothing."""
+
+    def status(self, text: str) -> None:
         """Say nothing."""
 
 

@@ -15,6 +15,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    TypeAdapter,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -35,7 +36,7 @@ def _in_order(value: tuple[float, float]) -> tuple[float, float]:
     return value
 
 
-_Share = Annotated[float, Field(ge=0, le=1)]
+_Share = Annotated[float, Field(ge=0, le=1, strict=True)]
 SoftRange = Annotated[tuple[_Share, _Share], AfterValidator(_in_order)]
 """The ends between which each uncertain label's target is drawn evenly, e.g. [0.55, 0.85]: label smoothing of Pham et
 al. 2021 (arXiv 1911.06475), who took that range around U-Ones and [0, 0.3] around U-Zeros."""
@@ -68,6 +69,9 @@ UNCERTAIN_DEFAULTS: dict[str, UncertainPolicy] = {
 
 BlankPolicy = Literal["negative", "ignore"]
 """What a blank label becomes in training: negative (assume-negative), or left out."""
+
+_UNCERTAIN: TypeAdapter[UncertainPolicy] = TypeAdapter(UncertainPolicy)
+_BLANK: TypeAdapter[BlankPolicy] = TypeAdapter(BlankPolicy)
 
 CftMethod = Literal["bce", "asl", "ga"]
 Metric = Literal["auroc", "average_precision"]
@@ -149,7 +153,8 @@ class LabelSettings(Section):
     )
     uncertain: UncertainPolicy | dict[str, UncertainPolicy] = Field(
         default=UNCERTAIN_DEFAULTS,
-        description="what an uncertain label becomes, for all or per category; 'default' serves those not named",
+        description="what an uncertain label becomes, for all or per category; those not named get 'default' where it "
+        "is named, else what UNCERTAIN_DEFAULTS says",
     )
 
     @field_validator("categories")
@@ -159,6 +164,35 @@ class LabelSettings(Section):
         if doubled:
             raise ValueError(f"'{doubled[0]}' is named more than once")
         return value
+
+    @field_validator("blank", mode="before")
+    @classmethod
+    def _blank_in_one_clause(cls, value: object) -> object:
+        return _policies(value, _BLANK, "negative or ignore")
+
+    @field_validator("uncertain", mode="before")
+    @classmethod
+    def _uncertain_in_full(cls, value: object) -> object:
+        allowed = "ignore, zero, one or a range [low, high] with 0 <= low <= high <= 1"
+        policies = _policies(value, _UNCERTAIN, allowed)
+        # Without a default of its own a table changes what it names; written out, it reads back as it is.
+        if isinstance(policies, dict) and "default" not in policies:
+            return {**UNCERTAIN_DEFAULTS, **policies}
+        return policies
+
+
+def _policies(value: object, policy: TypeAdapter[Any], allowed: str) -> object:
+    """A policy, or a table of them, checked; a union's own faults are one a member, and name no category."""
+    if not isinstance(value, dict):
+        return _policy(value, policy, f"write {allowed}, for all or in a table per category")
+    return {name: _policy(each, policy, f"for {name} write {allowed}") for name, each in value.items()}
+
+
+def _policy(value: object, policy: TypeAdapter[Any], instruction: str) -> object:
+    try:
+        return policy.validate_python(value)
+    except ValidationError:
+        raise ValueError(f"{instruction}, not {value!r}") from None
 
 
 class AugmentSettings(Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -11,14 +12,17 @@ import pytest
 from pydantic import ValidationError
 
 from cxr_cft.errors import RecipeError
-from cxr_cft.settings import load_recipe, shipped_recipes
+from cxr_cft.settings import UNCERTAIN_DEFAULTS, Recipe, load_recipe, shipped_recipes
 
 SHIPPED = (
+    "convnext_base",
     "convnext_tiny",
     "demo_convnext",
     "demo_densenet",
     "demo_efficientnetv2",
     "densenet121",
+    "densenet169",
+    "tf_efficientnetv2_m",
     "tf_efficientnetv2_s",
 )
 
@@ -27,7 +31,7 @@ def overridden(*overrides: str):
     return load_recipe("densenet121", overrides)[1]
 
 
-def test_six_recipes_ship():
+def test_nine_recipes_ship():
     assert tuple(shipped_recipes()) == SHIPPED
 
 
@@ -57,7 +61,8 @@ def test_the_defaults_are_those_that_are_documented(tmp_path):
     assert recipe.cft.features == "float32"
     assert recipe.labels.categories == "all"
     assert recipe.labels.blank == "negative"
-    assert recipe.labels.uncertain == {"default": "ignore", "Atelectasis": "one", "Edema": "one"}
+    assert recipe.labels.uncertain == UNCERTAIN_DEFAULTS
+    assert (recipe.data.views, recipe.data.fold) == ("all", "")
     assert recipe.augment.horizontal_flip == 0  # a mirror image moves the heart to the other side
 
 
@@ -123,7 +128,10 @@ def test_a_recipe_without_a_model_says_what_is_missing(tmp_path):
             "training.epoch=3",
             r"unknown key training\.epoch \(did you mean 'epochs'\?\); known are epochs, batch_size, ",
         ),
-        ("trainin.epochs=3", r"unknown key trainin \(did you mean 'training'\?\); known are seed, model, labels, "),
+        (
+            "trainin.epochs=3",
+            r"unknown key trainin \(did you mean 'training'\?\); known are seed, model, data, labels, ",
+        ),
         ("augment.vertical_flip=1", r"unknown key augment\.vertical_flip \(did you mean 'horizontal_flip'\?\)"),
         ("learning=1", r"unknown key learning.*; known are seed, "),
         ("training.batch-size=8", r"unknown key training\.batch-size \(did you mean 'batch_size'\?\)"),
@@ -158,7 +166,9 @@ def test_an_unknown_key_is_named_with_the_one_that_was_meant(override, message):
         ("cft.methods=[]", r"cft\.methods: list should have at least 1 item"),
         ('cft.methods=["sgd"]', r"cft\.methods: input should be 'bce', 'asl' or 'ga'$"),
         ("cft.metric=f1", r"cft\.metric: input should be 'auroc' or 'average_precision'$"),
-        ("labels.uncertain={default='two'}", r"labels\.uncertain: input should be 'ignore', 'zero' or 'one'$"),
+        ("data.views=lateral", r"data\.views: input should be 'all' or 'frontal'$"),
+        ("data.fold=5/5", r"data\.fold: the parts of K, at least 2, are 0/K to K-1/K, e\.g\. 0/5 to 4/5$"),
+        ("data.fold=0/1", r"data\.fold: the parts of K, at least 2, are 0/K to K-1/K, e\.g\. 0/5 to 4/5$"),
         ("labels.categories=['Edema', 'Edema']", r"labels\.categories: 'Edema' is named more than once$"),
         ("model=3", r"model: input should be a valid table$"),
     ],
@@ -186,8 +196,62 @@ def test_every_fault_is_told_at_once():
 
 def test_what_a_union_reports_twice_is_told_once():
     with pytest.raises(RecipeError) as told:
-        overridden("labels.uncertain={default='two', Edema='three'}")
-    assert str(told.value).count("input should be 'ignore', 'zero' or 'one'") == 1
+        overridden("training.select=['Edema', 4, 5]")
+    assert str(told.value).count("input should be a valid string") == 1
+
+
+# ---- policies
+
+
+RANGE = r"ignore, zero, one or a range \[low, high\] with 0 <= low <= high <= 1"
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("uncertain=maybe", rf"uncertain: write {RANGE}, for all or in a table per category, not 'maybe'"),
+        ("uncertain=0.7", rf"uncertain: write {RANGE}, for all or in a table per category, not 0\.7"),
+        ("uncertain.Edema=two", rf"uncertain: for Edema write {RANGE}, not 'two'"),
+        (
+            "uncertain.Pleural Effusion=[0.85, 0.55]",
+            rf"uncertain: for Pleural Effusion write {RANGE}, not \[0\.85, 0\.",
+        ),
+        ("uncertain.Edema=[0.5, 1.1]", rf"uncertain: for Edema write {RANGE}, not \[0\.5, 1\.1\]"),
+        ("uncertain.Edema=[-0.1, 1]", rf"uncertain: for Edema write {RANGE}, not \[-0\.1, 1\]"),
+        ("uncertain.Edema=[0.5]", rf"uncertain: for Edema write {RANGE}, not \[0\.5\]"),
+        ("uncertain.Edema=[false, true]", rf"uncertain: for Edema write {RANGE}, not \[False, True\]"),
+        ("blank=maybe", r"blank: write negative or ignore, for all or in a table per category, not 'maybe'"),
+        ("blank={Edema='one'}", r"blank: for Edema write negative or ignore, not 'one'"),
+    ],
+)
+def test_a_policy_that_is_none_is_answered_in_one_clause_with_what_may_be_written(value, message):
+    with pytest.raises(RecipeError, match=f"^recipe densenet121: labels\\.{message}") as told:
+        overridden(f"labels.{value}")
+    assert ";" not in str(told.value)
+
+
+def test_a_table_without_a_default_changes_only_what_it_names():
+    uncertain = overridden("labels.uncertain.Edema=[0.55, 0.85]").labels.uncertain
+    assert uncertain == {**UNCERTAIN_DEFAULTS, "Edema": (0.55, 0.85)}
+
+
+def test_a_table_with_a_default_is_the_whole_of_what_holds():
+    uncertain = overridden("labels.uncertain={default='zero', Edema=[0.55, 0.85]}").labels.uncertain
+    assert uncertain == {"default": "zero", "Edema": (0.55, 0.85)}
+
+
+@pytest.mark.parametrize(
+    "policy",
+    ["ignore", "[0, 1]", "{}", "{Edema=[0.55, 0.85]}", "{default='one', Edema='zero'}", "{default=[0.2, 0.2]}"],
+)
+def test_a_resolved_recipe_holds_every_policy_and_reads_back_as_it_was(policy):
+    recipe = overridden(f"labels.uncertain={policy}")
+    written = json.loads(json.dumps(recipe.model_dump(mode="json")))
+    assert Recipe.model_validate(written) == recipe
+    assert Recipe.model_validate(written).model_dump(mode="json") == written
+    assert isinstance(recipe.labels.uncertain, dict) == policy.startswith("{")
+    if isinstance(recipe.labels.uncertain, dict):
+        assert "default" in recipe.labels.uncertain
 
 
 # ---- --set
@@ -218,8 +282,7 @@ def test_set_takes_numbers_words_and_lists(override, section, key, value):
 def test_set_reaches_into_nested_tables_and_makes_those_that_are_missing():
     assert overridden("model.args.drop_rate=0.1").model.args == {"drop_rate": 0.1}
     assert overridden("labels.uncertain.Edema=zero").labels.uncertain == {
-        "default": "ignore",
-        "Atelectasis": "one",
+        **UNCERTAIN_DEFAULTS,
         "Edema": "zero",
     }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,15 +17,15 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from torch import nn
 
-from cxr_cft.artifacts import Run, fingerprint, read_json, replacing
+from cxr_cft.artifacts import Run, fingerprint, npy_header, read_json, replacing, writing
 from cxr_cft.data.labels import known_labels
-from cxr_cft.data.table import Table, check_images
+from cxr_cft.data.table import Table
 from cxr_cft.errors import CxrCftError
 from cxr_cft.metrics import auroc, per_category
 from cxr_cft.progress import SILENT, Progress
 from cxr_cft.settings import Recipe
 from cxr_cft.training.inference import arithmetic_threads, default_device
-from cxr_cft.training.into_file import npy_header, pass_into_file, unfinished, writing
+from cxr_cft.training.into_file import pass_into_file, unfinished
 from cxr_cft.training.model import Classifier, load_model
 
 ROWS = 1024  # that are in memory at once when 16 bits are measured and written (assumed: 45 MB at 2,048 features)
@@ -111,26 +110,8 @@ def _data(table: Table) -> _Key:
         "csv": fingerprint(table.source),
         # Which rows, not only how many: another split's patients are left out of training.
         "rows": hashlib.sha256("\n".join(table.paths).encode()).hexdigest(),
-        "images": _images(table),
+        "images": table.image_digest(),
     }
-
-
-def _images(table: Table) -> str:
-    """A digest of every image's size and time of change, wherever the folder lies.
-
-    An image that is replaced changes it, a folder that is moved does not. The contents would take as long as a pass.
-    """
-    digest = hashlib.sha256()
-    try:
-        for row in range(len(table)):
-            status = table.file(row).stat()
-            if not stat.S_ISREG(status.st_mode):
-                raise FileNotFoundError(table.paths[row])
-            digest.update(b"%d %d\n" % (status.st_size, status.st_mtime_ns))
-    except OSError:
-        check_images(table)  # tells of all that are missing
-        raise
-    return digest.hexdigest()
 
 
 def _open(place: _Place, key: _Key, progress: Progress) -> NDArray[Any] | None:

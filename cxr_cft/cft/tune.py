@@ -20,11 +20,12 @@ from cxr_cft.cft.options import Options
 from cxr_cft.cft.store import Store
 from cxr_cft.data.labels import known_labels
 from cxr_cft.data.predictions import write_logits
-from cxr_cft.data.splits import read_splits, shared_patients
+from cxr_cft.data.splits import FOLD, read_splits, shared_patients, usable_views
 from cxr_cft.data.table import Table, read_frame
 from cxr_cft.errors import RunError, first_few
 from cxr_cft.progress import SILENT, Progress
 from cxr_cft.settings import CftSettings, Recipe, override
+from cxr_cft.training.folds import join_if_complete
 from cxr_cft.training.inference import arithmetic_threads
 from cxr_cft.training.model import load_model, save_tensors
 
@@ -53,7 +54,8 @@ def tune_runs(
     """Tune runs' heads on the data they were trained on; write heads.safetensors, predictions and cft.json of each.
 
     Each category's result is kept in RUN/cft as soon as it is there, so that a killed call goes on with the next; a
-    call for the same data and settings finds all of them. `root` is the data folder, where it has moved since;
+    call for the same data and settings finds all of them. The last fold of a recipe to be tuned joins the predictions
+    of all (see `join_folds`). `root` is the data folder, where it has moved since;
     `methods` replaces the recipe's, and `overrides` (`cft.key=value`) other keys of its section. With `cluster`, the
     address of a Dask scheduler, categories and runs are tuned by its workers, which must see the run folders under the
     same paths, to the same result. Raises RunError if the data are not those of training, RecipeError for a wrong
@@ -62,7 +64,7 @@ def tune_runs(
     if cluster is None:
         for run in runs:
             job = _prepare(run, root, methods, overrides, progress)
-            yield run, _finish(job, _tune_here(job, progress))
+            yield run, _finish(job, _tune_here(job, progress), progress)
         return
     from cxr_cft.cft.cluster import tune_on_cluster
 
@@ -78,7 +80,7 @@ def tune_runs(
         for (number, c), tuned in progress.track(results, "fine-tuning", len(tasks), "categories"):
             jobs[number].store.save(c, tuned)
     for job in jobs:
-        yield job.run, _finish(job, (job.store.found(c) for c in range(len(job.run.categories))))
+        yield job.run, _finish(job, (job.store.found(c) for c in range(len(job.run.categories))), progress)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,11 +106,11 @@ def _prepare(
 ) -> _Job:
     recipe = override(run.info["recipe"], overrides, "cft")
     folder, image_root = run.data(root)
-    splits = read_splits(folder, run.categories, image_root)
-    if fingerprint(splits["train"].source, splits["valid"].source) != run.info["data"]["fingerprint"]:
+    tables = read_splits(folder, run.categories, image_root)
+    if fingerprint(tables["train"].source, tables["valid"].source) != run.info["data"]["fingerprint"]:
         raise RunError(f"the CSVs in {folder} are not those that run {run.name} was trained on; train it again")
-    splits["train"] = _trained_on(run, splits["train"])
-    for (first, split), patients in shared_patients(splits).items():
+    splits = _splits(run, recipe, tables)
+    for (first, split), patients in shared_patients({name: splits[name] for name in tables}).items():
         used = "trained on" if first == "train" else "validated on"
         progress.note(f"{len(patients)} patients of {split}.csv were {used}: {first_few(patients)}; it is not unseen")
 
@@ -149,8 +151,8 @@ def _tune_here(job: _Job, progress: Progress) -> Iterator[Tuned]:
             yield tuned
 
 
-def _finish(job: _Job, tuned: Iterable[Tuned]) -> FineTuned:
-    """Write what later stages read; cft.json, which vouches for the heads, last."""
+def _finish(job: _Job, tuned: Iterable[Tuned], progress: Progress) -> FineTuned:
+    """Write what later stages read; cft.json, which vouches for the heads, after all else of the run."""
     run, problem = job.run, job.problem
     result = assemble(problem, tuned)
     save_tensors(run.heads_file, {"weight": torch.from_numpy(result.weight), "bias": torch.from_numpy(result.bias)})
@@ -173,14 +175,23 @@ def _finish(job: _Job, tuned: Iterable[Tuned]) -> FineTuned:
             "versions": library_versions(),
         },
     )
+    if job.recipe.data.fold:
+        join_if_complete(run, tuned=True, progress=progress)
     return result
 
 
-def _trained_on(run: Run, table: Table) -> Table:
-    """The rows of train.csv that the backbone saw: training leaves out patients of other splits, and says so there."""
-    split = read_frame(run.path / "split.csv")
-    kept = set(split["Path"][split["split"] == "train"])
-    return table.take(np.asarray([path in kept for path in table.paths], dtype=bool))
+def _splits(run: Run, recipe: Recipe, tables: dict[str, Table]) -> dict[str, Table]:
+    """The rows of each split that the run learns from or predicts.
+
+    Of train.csv they are what the backbone saw and what its fold held out, as split.csv says: whom training leaves out
+    hangs on the patients that the test set had then.
+    """
+    found = {split: usable_views(table, recipe.data.views) for split, table in tables.items()}
+    recorded = read_frame(run.path / "split.csv")
+    for split in ("train", FOLD) if recipe.data.fold else ("train",):
+        kept = set(recorded["Path"][recorded["split"] == split])
+        found[split] = tables["train"].take(np.asarray([path in kept for path in tables["train"].paths], dtype=bool))
+    return found
 
 
 def _plain(record: dict[Any, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
@@ -40,16 +40,29 @@ def say(message: str) -> None:
     stdout().print(message, soft_wrap=True, markup=False)
 
 
+def trace(text: str) -> None:
+    """Show the traceback of a fault of our own, on stderr."""
+    Console(stderr=True, highlight=False).print(text, markup=False, soft_wrap=True)
+
+
 class TerminalProgress:
     """Progress as bars on a terminal, and as a line now and then where stderr is a file."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True, highlight=False)
         self._bars: Bars | None = None
+        self._tasks: list[TaskID] = []
+        self._status = ""
 
     def note(self, message: str) -> None:
         """Say one line that stays."""
         self.console.print(message, soft_wrap=True, markup=False)
+
+    def status(self, text: str) -> None:
+        """Say beside the innermost bar, or in the next line about it, how it stands."""
+        self._status = text
+        if self._bars is not None:
+            self._bars.update(self._tasks[-1], status=text)
 
     def track(self, items: Iterable[T], description: str, total: int, unit: str = "steps") -> Iterator[T]:
         """Hand on `items`, showing how many of `total` are done, the rate and the time that remains."""
@@ -65,17 +78,20 @@ class TerminalProgress:
             MofNCompleteColumn(),
             _Rate(),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[status]}"),
             console=self.console,
             transient=True,
         )
         if outer is None:
             bars.start()
-        task = bars.add_task(description, total=total, unit=unit)
+        task = bars.add_task(description, total=total, unit=unit, status="")
+        self._tasks.append(task)
         try:
             for item in items:
                 yield item
                 bars.advance(task)
         finally:
+            self._tasks.remove(task)
             bars.remove_task(task)
             if outer is None:
                 bars.stop()
@@ -83,6 +99,7 @@ class TerminalProgress:
 
     def _write(self, items: Iterable[T], description: str, total: int, unit: str) -> Iterator[T]:
         begin = told = time.monotonic()
+        self._status = ""
         for done, item in enumerate(items, 1):
             yield item
             now = time.monotonic()
@@ -91,7 +108,8 @@ class TerminalProgress:
                 rate = done / max(now - begin, 1e-9)
                 left = timedelta(seconds=round((total - done) / rate))
                 end = f"in {timedelta(seconds=round(now - begin))}" if last else f"{left} left"
-                self.note(f"{description.strip()}: {done}/{total} {unit}, {rate:.1f}/s, {end}")
+                status = f", {self._status}" if self._status else ""
+                self.note(f"{description.strip()}: {done}/{total} {unit}, {rate:.1f}/s, {end}{status}")
                 told = now
 
 

@@ -19,14 +19,21 @@ def predict(
     image_root: ImageRoot = None,
     weights: Weights = DEFAULT_WEIGHTS,
 ) -> None:
-    """Predict a CSV with a run; with the heads that CFT tuned, where it has."""
+    """Predict a CSV with a run; with the heads that CFT tuned, where it has.
+
+    A run of frontal views answers for a study by its lateral views only where there is no frontal one.
+    """
     from cxr_cft.artifacts import find_runs
     from cxr_cft.data.predictions import write_logits
+    from cxr_cft.data.splits import usable_views
     from cxr_cft.data.table import check_images, read_table
+    from cxr_cft.settings import Recipe
     from cxr_cft.training.inference import predict_logits
 
     (found,) = find_runs([run], weights)
     table = read_table(csv, csv.resolve().parent, found.categories, labelled=False, image_root=image_root)
+    if level == "study":
+        table = usable_views(table, Recipe.model_validate(found.info["recipe"]).data.views)
     check_images(table)
     write_logits(out, table, predict_logits(found, table, console.TerminalProgress()), level)
     console.say(f"{out}: {len(set(table.studies)) if level == 'study' else len(table)} rows")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,64 +12,200 @@ from cxr_cft.cli import console
 from cxr_cft.cli.options import DEFAULT_WEIGHTS, Data, ImageRoot, Weights
 from cxr_cft.errors import CxrCftError
 
+if TYPE_CHECKING:
+    from cxr_cft.settings import Recipe
+    from cxr_cft.training.train import Plan
+
+STANDARD = ("densenet121", "convnext_tiny", "tf_efficientnetv2_s")
+"""What `train-all` trains where nothing else is named: one small backbone of each of three families."""
+
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe's key, e.g. training.epochs=3; repeatable."),
 ]
+Recipes = Annotated[list[str], typer.Argument(metavar="RECIPE...", help="Names of shipped recipes or .toml files.")]
+
+
+def _list(asked: bool) -> None:
+    if not asked:
+        return
+    from cxr_cft.settings import load_recipe, shipped_recipes
+
+    rows = []
+    for name in shipped_recipes():
+        recipe = load_recipe(name)[1]
+        model, training = recipe.model, recipe.training
+        rows.append(
+            (
+                name,
+                model.backbone,
+                model.image_size,
+                "timm's" if model.pretrained is True else model.pretrained or "none",
+                training.epochs,
+                training.batch_size,
+                f"{training.lr:g}",
+                "yes" if name in STANDARD else "",
+            )
+        )
+    columns = ["recipe", "backbone", ">px", "weights", ">epochs", ">batch", ">rate", "train-all"]
+    console.table("shipped recipes", columns, rows)
+    raise typer.Exit
 
 
 def train(
-    recipes: Annotated[list[str], typer.Argument(metavar="RECIPE...", help="Names of shipped recipes or .toml files.")],
+    recipes: Recipes,
     data: Data,
     weights: Weights = DEFAULT_WEIGHTS,
     name: Annotated[str | None, typer.Option(help="The run's name; by default the recipe's.")] = None,
     overrides: Overrides = None,
+    fold: Annotated[
+        str | None,
+        typer.Option(metavar="I/K", help="Leave part I (from 0) of K of the patients out; the run is NAME-IofK."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished run of that name.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Two batches of everything, validation and saving too; nothing is kept.")
+    ] = False,
     image_root: ImageRoot = None,
+    _listed: Annotated[
+        bool, typer.Option("--list", help="Show the shipped recipes and exit.", is_eager=True, callback=_list)
+    ] = False,
 ) -> None:
     """Train backbones, one run each, blanks assumed negative; what comes out lies in DIR/NAME."""
     from cxr_cft.settings import load_recipe
-    from cxr_cft.training.train import train_run
+    from cxr_cft.training.folds import fold_name
 
     if name is not None and len(recipes) > 1:
         raise typer.BadParameter("one name cannot serve several recipes", param_hint="--name")
-    loaded = [load_recipe(recipe, overrides or ()) for recipe in recipes]  # all of them, before hours go into the first
+    if dry_run and resume:
+        raise typer.BadParameter("a dry run keeps nothing that could be resumed", param_hint="--dry-run")
+    changes = [*(overrides or ()), *([f"data.fold={fold}"] if fold is not None else [])]
+    loaded = [load_recipe(recipe, changes) for recipe in recipes]  # all of them, before hours go into the first
     for stem, recipe in loaded:
-        run_name = stem if name is None else name
-        run = train_run(
-            recipe, run_name, data, weights, image_root=image_root, resume=resume, progress=console.TerminalProgress()
-        )
-        metrics = run.info["metrics"]
-        console.say(
-            f"{run.path}: validation mean AUROC {metrics['valid_mean_auroc']:.4f} at epoch {metrics['best_epoch']}, "
-            "which was chosen there"
-        )
+        run_name = name or stem
+        if recipe.data.fold:
+            run_name = fold_name(run_name, recipe.data.fold)
+        if dry_run:
+            _try(recipe, run_name, data, image_root)
+        else:
+            _train(recipe, run_name, data, weights, image_root, resume=resume)
 
 
 def train_all(
     data: Data,
+    recipes: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RECIPE]...", help="Names of shipped recipes or .toml files.", show_default=", ".join(STANDARD)
+        ),
+    ] = None,
     weights: Weights = DEFAULT_WEIGHTS,
     overrides: Overrides = None,
     image_root: ImageRoot = None,
 ) -> None:
-    """Train every shipped recipe but the demo's; what is complete is kept, what is unfinished is resumed."""
+    """Train several recipes; what is complete is kept, what is unfinished is resumed, what fails is told at the end."""
     from cxr_cft.artifacts import open_run
     from cxr_cft.data.table import data_folder
-    from cxr_cft.settings import load_recipe, shipped_recipes
+    from cxr_cft.settings import load_recipe
+    from cxr_cft.training.folds import fold_name
 
     data_folder(data)
-    names = [name for name in shipped_recipes() if not name.startswith("demo_")]
-    recipes = {name: load_recipe(name, overrides or ())[1] for name in names}
-    failed = []
-    for name, recipe in recipes.items():
-        if (weights / name / "run.json").exists():
-            same = open_run(weights / name).info["recipe"] == recipe.model_dump(mode="json")
-            console.say(f"{weights / name}: complete{'' if same else ' (with other settings than now)'}, kept")
-            continue
+    failed = {}
+    loaded = [load_recipe(recipe, overrides or ()) for recipe in recipes or STANDARD]
+    for stem, recipe in loaded:
+        name = fold_name(stem, recipe.data.fold) if recipe.data.fold else stem
         try:
-            train([name], data, weights, overrides=overrides, resume=True, image_root=image_root)
+            if (weights / name / "run.json").exists():
+                same = open_run(weights / name).info["recipe"] == recipe.model_dump(mode="json")
+                console.say(f"{weights / name}: complete{'' if same else ' (with other settings than now)'}, kept")
+                continue
+            _train(recipe, name, data, weights, image_root, resume=True)
         except CxrCftError as error:
-            console.say(f"{weights / name}: failed: {error}")
-            failed.append(name)
+            failed[name] = str(error)
+        except Exception as error:
+            # Our own fault: its traceback is shown, and the other recipes still get their hours.
+            console.trace(traceback.format_exc())
+            failed[name] = f"{type(error).__name__}: {error}"
+        if name in failed:
+            console.say(f"{weights / name}: failed: {failed[name]}")
     if failed:
-        raise CxrCftError(f"{len(failed)} of {len(recipes)} recipes failed, as told above: {', '.join(failed)}")
+        told = "; ".join(f"{name}: {error}" for name, error in failed.items())
+        raise CxrCftError(f"{len(failed)} of {len(loaded)} recipes failed: {told}")
+
+
+def _train(recipe: Recipe, name: str, data: Path, weights: Path, image_root: Path | None, *, resume: bool) -> None:
+    from cxr_cft.training.processes import is_main
+    from cxr_cft.training.train import train_run
+
+    progress = console.TerminalProgress()
+    run = train_run(
+        recipe, name, data, weights, image_root=image_root, resume=resume, announce=_announce, progress=progress
+    )
+    if not is_main():
+        return
+    metrics = run.info["metrics"]
+    console.say(
+        f"{run.path}: validation mean AUROC {metrics['valid_mean_auroc']:.4f} at epoch {metrics['best_epoch']}, "
+        "which was chosen there"
+    )
+    console.say(
+        f"{run.path}: weights in model.safetensors, epochs in history.jsonl, predictions in predictions/, "
+        f"curves by `tensorboard --logdir {run.path / 'tensorboard'}`"
+    )
+
+
+def _try(recipe: Recipe, name: str, data: Path, image_root: Path | None) -> None:
+    from cxr_cft.training.processes import is_main
+    from cxr_cft.training.train import dry_run
+
+    dry_run(recipe, name, data, image_root=image_root, announce=_announce, progress=console.TerminalProgress())
+    if is_main():
+        console.say(
+            f"{name}: the dry run went through: two batches, validation, predictions and saving; nothing is kept"
+        )
+
+
+def _announce(plan: Plan) -> None:
+    console.table(
+        f"{plan.name}: labels of the training views, and what becomes of them",
+        ["category", ">positive", ">negative", ">uncertain", "taken as", ">blank", "taken as", ">targets"],
+        (
+            (
+                count.category,
+                f"{count.positive:,}",
+                f"{count.negative:,}",
+                f"{count.uncertain:,}",
+                count.uncertain_as,
+                f"{count.blank:,}",
+                count.blank_as,
+                f"{count.targets:,}",
+            )
+            for count in plan.counts
+        ),
+    )
+    for what, how in _facts(plan).items():
+        console.say(f"{what + ':':<11}{how}")
+
+
+def _facts(plan: Plan) -> dict[str, str]:
+    recipe, training = plan.recipe, plan.recipe.training
+    model = recipe.model
+    tables = plan.splits.items()
+    steps = -(-len(plan.splits["train"]) // training.batch_size)
+    accumulated = f" in {training.accumulate} parts" if training.accumulate > 1 else ""
+    machines = f"{plan.processes} processes on {plan.device}" if plan.processes > 1 else plan.device
+    left_out = f"; undefined there, so left out: {', '.join(plan.undefined)}" if plan.undefined else ""
+    return {
+        "data": ", ".join(f"{split} {len(t):,} views of {len(set(t.patients)):,} patients" for split, t in tables),
+        "model": f"{model.backbone}, {plan.parameters / 1e6:.1f} million parameters, "
+        f"{model.image_size} × {model.image_size} px, {_pretrained(model.pretrained)}",
+        "steps": f"{training.epochs} epochs of {steps:,}, {training.batch_size} views each{accumulated}, "
+        f"by {training.optimizer} at {training.lr:g} ({training.schedule}), on {machines}",
+        "chosen by": f"mean AUROC of {', '.join(plan.selected)} on the validation studies{left_out}",
+    }
+
+
+def _pretrained(source: bool | str) -> str:
+    if isinstance(source, str):
+        return f"pretrained by {source}"
+    return "pretrained by timm's weights" if source else "from scratch"

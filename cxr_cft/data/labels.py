@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxr_cft.errors import RecipeError, did_you_mean
-from cxr_cft.settings import LabelSettings
+from cxr_cft.settings import BlankPolicy, LabelSettings, UncertainPolicy
+
+P = TypeVar("P", UncertainPolicy, BlankPolicy)
 
 POSITIVE, NEGATIVE, UNCERTAIN = 1.0, 0.0, -1.0  # CheXpert's CSV; blank is nan
 
@@ -49,30 +53,91 @@ def known_labels(raw: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def training_targets(
-    raw: NDArray[np.float64], categories: Sequence[str], settings: LabelSettings
+    raw: NDArray[np.float64], categories: Sequence[str], settings: LabelSettings, seed: int = 0
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Apply the policies: raw states (N, C) → targets (N, C) in {0, 1} and mask (N, C), 1 where the target counts.
+    """Apply the policies: raw states (N, C) → targets (N, C) in [0, 1] and mask (N, C), 1 where the target counts.
 
-    A category without a single known label is masked out altogether: nothing could be learnt but the policy itself.
-    Raises RecipeError for a policy that names what is no category.
+    Where a policy is a range, each uncertain label's target is drawn evenly between its ends: the same for the same
+    `seed`, row and category, whatever other categories there are. A category without a single known label is masked out
+    altogether: nothing could be learnt but the policy itself. Raises RecipeError for a policy that names what is no
+    category.
     """
-    blank = _per_category("blank", settings.blank, categories, fallback="negative")
-    uncertain = _per_category("uncertain", settings.uncertain, categories, fallback="ignore")
+    uncertain, blank = _policies(categories, settings)
     targets = (raw == POSITIVE).astype(np.float32)
     mask = ~np.isnan(known_labels(raw))
     learnt = mask.any(axis=0)
-    for column in range(len(categories)):
-        if uncertain[column] != "ignore":
+    for column, category in enumerate(categories):
+        policy = uncertain[column]
+        if policy != "ignore":
             rows = raw[:, column] == UNCERTAIN
-            targets[rows, column] = uncertain[column] == "one"
+            targets[rows, column] = _uncertain_targets(policy, category, len(raw), seed)[rows]
             mask[rows, column] = True
         if blank[column] == "negative":
             mask[np.isnan(raw[:, column]), column] = True
     return targets, (mask & learnt).astype(np.float32)
 
 
-def _per_category(key: str, policy: str | Mapping[str, str], categories: Sequence[str], fallback: str) -> list[str]:
+@dataclass(frozen=True)
+class LabelCount:
+    """One category's raw labels by state, what is made of the unknown ones, and how many targets count in training.
+
+    `uncertain_as` and `blank_as` are the policies' words; a range is written `0.55 to 0.85`.
+    """
+
+    category: str
+    positive: int
+    negative: int
+    uncertain: int
+    uncertain_as: str
+    blank: int
+    blank_as: str
+    targets: int
+
+
+def label_counts(raw: NDArray[np.float64], categories: Sequence[str], settings: LabelSettings) -> list[LabelCount]:
+    """Count raw states (N, C) and the targets that `training_targets` makes of them, a row a category.
+
+    Positive, negative, uncertain and blank add up to N. Raises RecipeError for a policy that names what is no category.
+    """
+    uncertain, blank = _policies(categories, settings)
+    targets = training_targets(raw, categories, settings)[1].sum(axis=0, dtype=np.float64)
+    return [
+        LabelCount(
+            category,
+            positive=int((raw[:, column] == POSITIVE).sum()),
+            negative=int((raw[:, column] == NEGATIVE).sum()),
+            uncertain=int((raw[:, column] == UNCERTAIN).sum()),
+            uncertain_as=_word(uncertain[column]),
+            blank=int(np.isnan(raw[:, column]).sum()),
+            blank_as=blank[column],
+            targets=int(targets[column]),
+        )
+        for column, category in enumerate(categories)
+    ]
+
+
+def _uncertain_targets(policy: UncertainPolicy, category: str, rows: int, seed: int) -> NDArray[np.float64]:
+    """What the uncertain labels of a category would become, for every row (N,)."""
     if isinstance(policy, str):
+        return np.full(rows, float(policy == "one"))
+    # The name rather than the column's number seeds: another choice of categories leaves these targets as they are.
+    return np.random.default_rng([seed, *category.encode()]).uniform(*policy, rows)
+
+
+def _word(policy: UncertainPolicy) -> str:
+    return policy if isinstance(policy, str) else f"{policy[0]:g} to {policy[1]:g}"
+
+
+def _policies(categories: Sequence[str], settings: LabelSettings) -> tuple[list[UncertainPolicy], list[BlankPolicy]]:
+    """What becomes of uncertain and of blank labels, category by category."""
+    return (
+        _per_category("uncertain", settings.uncertain, categories, fallback="ignore"),
+        _per_category("blank", settings.blank, categories, fallback="negative"),
+    )
+
+
+def _per_category(key: str, policy: P | dict[str, P], categories: Sequence[str], fallback: P) -> list[P]:
+    if not isinstance(policy, dict):
         return [policy] * len(categories)
     known = {"default", *CATEGORIES, *categories}
     for name in policy:

@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cxr_cft.data.augment import Pixels, augmentation
+from cxr_cft.data.cache import CachedImages
+from cxr_cft.data.decode import CLEAN_START, unreadable
 from cxr_cft.data.images import read_image
 from cxr_cft.data.table import Table
 from cxr_cft.errors import DataError
 from cxr_cft.settings import AugmentSettings
-
-# A worker forked while the parent holds threads can hang: it is started from a clean process.
-_CLEAN_START = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 
 class Views(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     """Images of a table, by row: ((1, S, S) uint8, row number); augmented where `augment` is given.
 
     An index is (row, seed); the seed decides the augmentation, so that it does not depend on who reads the image.
+    Images come from `cache` where it is given, made of `table` or of one that it is a part of. Raises DataError for an
+    image that cannot be read, at once for one that was not cached.
     """
 
-    def __init__(self, table: Table, size: int, augment: AugmentSettings | None = None):
+    def __init__(
+        self, table: Table, size: int, augment: AugmentSettings | None = None, cache: CachedImages | None = None
+    ):
+        if cache is not None and cache.size != size:
+            raise ValueError(f"the images were cached at {cache.size} px, not at {size}")
         self.table = table
         self.size = size
         self.augment = augment
+        self.cache = cache
+        self._cached_rows = None if cache is None else cache.rows(table)
 
     @cached_property
     def _augmentation(self) -> Callable[[Pixels, int], Pixels] | None:
@@ -46,37 +51,19 @@ class Views(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
     def __getitem__(self, index: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
         row, seed = index
-        file = self.table.file(row)
-        try:
-            image = read_image(file, self.size)
-        except OSError as error:
-            raise DataError(
-                f"{self.table.source}: image {file} cannot be read: {error}; `cxr-cft data inspect` finds all such"
-            ) from error
+        image = self._read(row)
         if self._augmentation is not None:
             image = self._augmentation(image, seed)
         return torch.from_numpy(np.ascontiguousarray(image))[None], torch.tensor(row)
 
-
-class ShuffledBatches(Sampler[list[tuple[int, int]]]):
-    """Batches of (row, augmentation seed) for one epoch, drawn from (seed, epoch) alone; the last may be smaller."""
-
-    def __init__(self, rows: int, batch_size: int, seed: int):
-        self.rows = rows
-        self.batch_size = batch_size
-        self.seed = seed
-        self.epoch = 0
-
-    def __len__(self) -> int:
-        return -(-self.rows // self.batch_size)
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        rng = np.random.default_rng([self.seed, self.epoch])
-        order: NDArray[np.int64] = rng.permutation(self.rows)
-        seeds = rng.integers(2**31, size=self.rows)
-        for start in range(0, self.rows, self.batch_size):
-            stop = start + self.batch_size
-            yield list(zip(order[start:stop].tolist(), seeds[start:stop].tolist(), strict=True))
+    def _read(self, row: int) -> Pixels:
+        if self.cache is not None and self._cached_rows is not None:
+            return self.cache.read(int(self._cached_rows[row]), self.table.paths[row])
+        file = self.table.file(row)
+        try:
+            return read_image(file, self.size)
+        except OSError as error:
+            raise unreadable(self.table.source, file, error) from error
 
 
 class OrderedBatches(Sampler[list[tuple[int, int]]]):
@@ -95,7 +82,7 @@ class OrderedBatches(Sampler[list[tuple[int, int]]]):
 
 
 def loader(
-    views: Views, batches: ShuffledBatches | OrderedBatches, workers: int
+    views: Views, batches: Sampler[list[tuple[int, int]]], workers: int
 ) -> DataLoader[tuple[torch.Tensor, torch.Tensor]]:
     """Batches ((B, 1, S, S) uint8, (B,) rows) in the sampler's order, read by `workers` processes."""
     return DataLoader(
@@ -104,7 +91,7 @@ def loader(
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
-        multiprocessing_context=_CLEAN_START if workers > 0 else None,
+        multiprocessing_context=CLEAN_START if workers > 0 else None,
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[np.float64]]
+    Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
 AGGREGATION = "max"
 """A study's probability is its most suspicious view's: the organisers' baseline and the entrants' convention."""
@@ -20,6 +21,32 @@ AGGREGATION = "max"
 def study_of(path: str) -> str:
     """The study that a view belongs to: the path as given, character for character, without the file's name."""
     return path.rpartition("/")[0]
+
+
+def lateral_views(paths: Sequence[str], words: Sequence[str]) -> Flags:
+    """Which views are lateral (views,): by the CSV's word, Frontal or Lateral in any case; without it, by the file.
+
+    A file without a word is lateral if its own name says so, as CheXpert's `view2_lateral.jpg` does.
+    """
+    said = [word.strip().lower() for word in words]
+    names = [path.rpartition("/")[2].lower() for path in paths]
+    return np.array(
+        [said[v] == "lateral" or (said[v] != "frontal" and "lateral" in name) for v, name in enumerate(names)],
+        dtype=bool,
+    )
+
+
+def without_laterals(paths: Sequence[str], words: Sequence[str]) -> Flags:
+    """Which views (views,) a model of frontal views is asked about: a lateral one only where its study has no frontal.
+
+    `words` are the CSV's own for each view (see `lateral_views`), or blank.
+    """
+    lateral = lateral_views(paths, words)
+    studies = [study_of(path) for path in paths]
+    frontal = {study for v, study in enumerate(studies) if not lateral[v]}
+    alone = np.array([study not in frontal for study in studies], dtype=bool)
+    used: Flags = np.logical_or(~lateral, alone)
+    return used
 
 
 def aggregate_views(paths: Sequence[str], probabilities: Array) -> tuple[list[str], Array]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import stat
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,6 +60,24 @@ class Table:
     def file(self, row: int) -> Path:
         """Where the image of a row lies."""
         return self.images.joinpath(*self.paths[row].split("/")[self.skipped :])
+
+    def image_digest(self) -> str:
+        """A digest of every image's size and time of change, wherever the folder lies.
+
+        An image that is replaced changes it, a folder that is moved does not. The contents would take as long as
+        decoding them. Raises DataError naming the images that are missing.
+        """
+        digest = hashlib.sha256()
+        try:
+            for row in range(len(self)):
+                status = self.file(row).stat()
+                if not stat.S_ISREG(status.st_mode):
+                    raise FileNotFoundError(self.paths[row])
+                digest.update(b"%d %d\n" % (status.st_size, status.st_mtime_ns))
+        except OSError:
+            check_images(self)  # tells of all that are missing
+            raise
+        return digest.hexdigest()
 
     def take(self, rows: NDArray[np.bool_]) -> Table:
         """The rows for which `rows` (N,) is true."""

@@ -22,6 +22,7 @@ from cxr_cft.ensemble.file import Ensemble, MemberEntry
 from cxr_cft.ensemble.members import run_fingerprint
 from cxr_cft.errors import SubmissionError, first_few
 from cxr_cft.progress import SILENT, Progress
+from cxr_cft.settings import Recipe
 from cxr_cft.submission.card import model_card
 from cxr_cft.submission.export import BATCHES, export_onnx
 
@@ -128,6 +129,7 @@ def _entry(member: MemberEntry, run: Run) -> dict[str, Any]:
         "weight": member.weight,
         "categories": list(run.categories),
         "preprocessing": run.info["preprocessing"],
+        "views": Recipe.model_validate(run.info["recipe"]).data.views,
         "scale": {category: scale.model_dump() for category, scale in member.scale.items()},
     }
 

@@ -1,8 +1,9 @@
 """Predict a CSV of radiographs offline, by `python predict.py INPUT.csv OUTPUT.csv`.
 
 Needs numpy, Pillow and onnxruntime, and the files beside it; no network, nothing of what trained the models. Reads the
-column Path, writes one row a study. Every study gets its row: a view that cannot be read is left out of its study, a
-study without a readable view gets the average of the validation studies, and both are named on stderr.
+column Path (and Frontal/Lateral, if there is one), writes one row a study. Every study gets its row: a view that cannot
+be read is left out of its study, a study without a readable view gets the average of the validation studies, and both
+are named on stderr. A model of frontal views is asked about lateral ones only where a study has no readable frontal.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import numpy as np
 import onnxruntime
 
 from cxr_cft.data.images import preprocessing, read_image
-from cxr_cft.data.studies import AGGREGATION, aggregate_views, study_of
+from cxr_cft.data.studies import AGGREGATION, aggregate_views, study_of, without_laterals
 from cxr_cft.ensemble.blend import blend_scores, expit
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def predict(bundle: Path, source: Path, output: Path, image_root: Path | None, b
     """Predict the studies of `source` with the models of `bundle` and write them to `output`, all or nothing."""
     if output.resolve() == source.resolve():
         raise Failure(f"the output would take the place of {source}; give another one")
-    paths = read_paths(source)
+    paths, words = read_views(source)
     roots = [root for root in (image_root, Path.cwd(), source.resolve().parent) if root is not None]
     files = find_images(paths, roots)
     specification = load_specification(bundle)
@@ -74,6 +75,9 @@ def predict(bundle: Path, source: Path, output: Path, image_root: Path | None, b
 
     unreadable: dict[str, str] = {}
     scores = _scores(members, specification, paths, files, batch_size, unreadable)
+    for member, part in zip(members, scores):  # noqa: B905 - strict is younger than 3.8
+        if member.entry.get("views", "all") == "frontal":
+            drop_laterals(part, paths, words)
     studies, blended = _blend(members, specification, paths, scores)
     prior = np.array([specification["prior"][category] for category in specification["categories"]])
     lost = np.isnan(blended).any(axis=1)
@@ -144,19 +148,25 @@ def wanted_providers(available: Sequence[str]) -> list[str]:
     return ["CUDAExecutionProvider", "CPUExecutionProvider"] if cuda else ["CPUExecutionProvider"]
 
 
-def read_paths(source: Path) -> list[str]:
-    """The column Path of a CSV, as it is, without blank rows and each path once, in the order of the first."""
+def read_views(source: Path) -> tuple[list[str], list[str]]:
+    """The columns Path and Frontal/Lateral (blank where there is none) of a CSV, as they are.
+
+    Without blank rows and each path once, in the order of the first.
+    """
     try:
         with source.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             if "Path" not in (reader.fieldnames or []):
                 raise Failure(f"{source} has no column Path; its columns are {', '.join(reader.fieldnames or [])}")
-            paths = list(dict.fromkeys(row["Path"] for row in reader if (row["Path"] or "").strip()))
+            views: dict[str, str] = {}
+            for row in reader:
+                if (row["Path"] or "").strip():
+                    views.setdefault(row["Path"], row.get("Frontal/Lateral") or "")
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise Failure(f"{source} could not be read: {error}") from error
-    if not paths:
+    if not views:
         raise Failure(f"{source} has no rows")
-    return paths
+    return list(views), list(views.values())
 
 
 def find_images(paths: Sequence[str], roots: Sequence[Path]) -> list[Path]:
@@ -240,6 +250,16 @@ def _read(
         for size, image in zip(sizes, read):  # noqa: B905 - strict is younger than 3.8
             images[size].append(image[None])
     return found, {size: np.stack(read) for size, read in images.items() if read}
+
+
+def drop_laterals(scores: Floats, paths: Sequence[str], words: Sequence[str]) -> None:
+    """Set to nan the scores (views, C) of lateral views whose study has a frontal one with scores.
+
+    A frontal view that could not be read leaves its study to the lateral ones: they say more of it than an average.
+    """
+    scored = [row for row, part in enumerate(scores) if not np.isnan(part).any()]
+    used = without_laterals([paths[row] for row in scored], [words[row] for row in scored])
+    scores[np.array(scored, dtype=np.intp)[~used]] = np.nan
 
 
 def _blend(

@@ -1,10 +1,12 @@
-"""What a killed training needs to go on to the same end: everything that an epoch hands to the next."""
+"""What a killed training needs to go on to the same end: everything that one step hands to the next."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +14,42 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cxr_cft.artifacts import replacing, write_text
-from cxr_cft.errors import RunError
+from cxr_cft.artifacts import locked, make_folder, replacing, write_text
+from cxr_cft.errors import CxrCftError, RunError
 from cxr_cft.settings import Recipe
+from cxr_cft.training.faults import GO_ON
 from cxr_cft.training.model import save_tensors
+
+MENDABLE = {
+    "data": {"cache"},
+    "training": {
+        *("lr", "clip_norm", "precision", "accumulate", "patience", "save_minutes"),
+        *("workers", "threads", "channels_last", "compile"),
+    },
+}
+"""The settings that may differ where a training goes on: what helps after a fault, and changes neither what is learnt
+from which views in which step nor the shape of anything saved."""
 
 
 @dataclass
 class Standing:
-    """How far a training is: epochs done, the best of them, and the history so far."""
+    """How far a training is: epochs done, steps of the next one, the best epoch, and the history so far.
+
+    `loss` is the sum over the views of the steps done in this epoch; `changes` says which settings were changed on the
+    way, and where.
+    """
 
     epochs: int = 0
+    step: int = 0
+    loss: float = 0.0
     best_epoch: int = 0
     best_score: float = float("-inf")
     history: list[dict[str, Any]] = field(default_factory=list)
+    changes: list[str] = field(default_factory=list)
 
 
 class Checkpoint:
-    """The folder RUN/checkpoint: the last epoch's state and the best epoch's weights.
+    """The folder RUN/checkpoint: the last saved state and the best epoch's weights.
 
     The best weights are written under their epoch's number before the state that counts them, and the earlier best goes
     only after it: killed between any two, a training finds the weights that its state speaks of.
@@ -47,43 +67,98 @@ class Checkpoint:
         return self.folder / f"best-{epoch}.safetensors"
 
     def exists(self) -> bool:
-        """Whether an epoch was ever completed here."""
+        """Whether there is a state to go on from."""
         return self._state.exists()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes from training the same run. Raises RunError if one already does."""
+        make_folder(self.folder)
+        run = self.folder.parent
+        busy = f"run {run} is being trained by another process; wait for it, or choose another --name"
+        try:
+            with locked(self.folder / "lock", busy):
+                yield
+        except CxrCftError as error:
+            raise (RunError(busy) if str(error) == busy else error) from None
 
     def save_best(self, epoch: int, state: dict[str, Tensor]) -> None:
         """Keep a copy of an epoch's weights as the best so far."""
-        save_tensors(self._best(epoch), state)
+        with _advised():
+            save_tensors(self._best(epoch), state)
 
     def best(self, epoch: int) -> dict[str, Tensor]:
-        """The best epoch's weights."""
-        return load_file(self._best(epoch))
+        """The best epoch's weights. Raises RunError if they are missing or damaged."""
+        path = self._best(epoch)
+        try:
+            return load_file(path)
+        except Exception as error:  # safetensors has an exception of its own for each kind of damage
+            raise RunError(f"{path} is missing or damaged; delete {self.folder.parent} and train again") from error
 
     def save(self, standing: Standing, recipe: Recipe, data: str, state: dict[str, Any]) -> None:
-        """Write the state after an epoch, and history.jsonl as far as it goes."""
-        content = {"standing": vars(standing), "recipe": recipe.model_dump_json(), "data": data, **state}
-        # The history first: a training killed between the two writes it again, the other way round it never would.
-        write_text(self.history, "".join(json.dumps(line) + "\n" for line in standing.history))
-        with replacing(self._state) as beside:
-            torch.save(content, beside)
+        """Write the state, atomically, and the history beside it."""
+        content = {"standing": asdict(standing), "recipe": recipe.model_dump_json(), "data": data, **state}
+        with _advised():
+            # The history first: a training killed between the two writes it again, the other way round it never would.
+            write_text(self.history, "".join(json.dumps(line) + "\n" for line in standing.history))
+            with replacing(self._state) as beside:
+                torch.save(content, beside)
         for earlier in self.folder.glob("best-*.safetensors"):
             if earlier != self._best(standing.best_epoch):
                 earlier.unlink()
 
     def load(self, recipe: Recipe, data: str) -> tuple[Standing, dict[str, Any]]:
-        """Read the state. Raises RunError if it is of another recipe or other data, or damaged."""
+        """Read the state; settings that may be changed and were are noted in its `changes`.
+
+        Raises RunError if it is of another recipe or other data, or damaged.
+        """
+        run = self.folder.parent
         try:
             content = torch.load(self._state, map_location="cpu", weights_only=True)
         except Exception as error:
             # torch raises whatever the broken byte led it to; with weights_only none of it runs foreign code.
-            raise RunError(f"{self._state} is damaged; delete {self.folder.parent} and train again") from error
-        for name, now in (("recipe", recipe.model_dump_json()), ("data", data)):
-            if content.pop(name) != now:
-                raise RunError(
-                    f"{self.folder.parent} was begun with another {name}; "
-                    "go on with the same, or train under another --name"
-                )
-        return Standing(**content.pop("standing")), content
+            raise RunError(f"{self._state} is damaged; delete {run} and train again") from error
+        if content.pop("data") != data:
+            raise RunError(f"{run} was begun with other data; go on with the same, or train under another --name")
+        standing = Standing(**content.pop("standing"))
+        changed = list(_differences(json.loads(content.pop("recipe")), recipe.model_dump(mode="json")))
+        fixed = [text for section, key, text in changed if key not in MENDABLE.get(section, ())]
+        if fixed:
+            raise RunError(
+                f"{run} was begun with another recipe ({'; '.join(fixed)}); go on with the same, "
+                "or train under another --name"
+            )
+        where = f"from epoch {standing.epochs + 1}, batch {standing.step + 1} on"
+        standing.changes += [f"{text} {where}" for _, _, text in changed]
+        return standing, content
 
     def remove(self) -> None:
         """Delete the folder, once the run is complete."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """(section, key, `section.key: before → now`) of each setting that differs; keys outside sections have none."""
+    for name, value in now.items():
+        earlier = before.get(name)
+        if not isinstance(value, dict):
+            if value != earlier:
+                yield "", name, f"{name}: {_toml(earlier)} → {_toml(value)}"
+            continue
+        for key, each in value.items():
+            was = (earlier or {}).get(key)
+            if each != was:
+                yield name, key, f"{name}.{key}: {_toml(was)} → {_toml(each)}"
+
+
+def _toml(value: object) -> str:
+    return json.dumps(value)
+
+
+@contextmanager
+def _advised() -> Iterator[None]:
+    """Add to what the disk is to blame for that nothing is lost."""
+    try:
+        yield
+    except CxrCftError as error:
+        raise CxrCftError(f"{error}; make room and {GO_ON}: the last checkpoint is whole") from error

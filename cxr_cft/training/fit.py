@@ -1,59 +1,69 @@
-"""The epoch loop: train, validate, keep the best weights, write a checkpoint from which a killed run goes on."""
+"""The training loop: steps, validation, the best weights, and a checkpoint from which a killed run goes on."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from functools import partial
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from numpy.typing import NDArray
-from timm.optim import param_groups_weight_decay
 from torch import Tensor
-from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.tensorboard import SummaryWriter
 
+from cxr_cft.data.cache import CachedImages
 from cxr_cft.data.labels import known_labels
-from cxr_cft.data.loader import ShuffledBatches, Views, loader, read_batches
+from cxr_cft.data.loader import Views, loader, read_batches
 from cxr_cft.data.studies import aggregate_views
 from cxr_cft.data.table import Table
-from cxr_cft.errors import RecipeError, RunError
+from cxr_cft.errors import RunError
 from cxr_cft.metrics import auroc, per_category
-from cxr_cft.progress import Progress
+from cxr_cft.progress import SILENT, Progress
 from cxr_cft.settings import Recipe
+from cxr_cft.training.batches import StepBatches, balanced_odds
+from cxr_cft.training.board import SHOWN, Board
 from cxr_cft.training.checkpoint import Checkpoint, Standing
+from cxr_cft.training.faults import GO_ON, explained
 from cxr_cft.training.inference import ordered_loader, over_batches
-from cxr_cft.training.losses import masked_bce
+from cxr_cft.training.learner import Learner
 from cxr_cft.training.model import Classifier
+from cxr_cft.training.processes import gathered, join, own_rows, share_buffers
+
+LOOKED_AT = 50  # steps between two looks at a GPU's losses: each look makes it wait (assumed)
+WARM = 3  # steps that are not counted in the estimate: the first ones are slower (assumed)
+TIMED_STEPS, TIMED_SECONDS = 50, 10.0  # that are, whichever comes first (assumed)
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """What is learnt: training views with their targets and mask (N, C), and the views that validate."""
+    """What is learnt: training views with their targets and mask (N, C), and the views that validate.
+
+    `selected` are the columns whose mean AUROC chooses the epoch; `images` has the decoded images of train and valid,
+    if they are kept.
+    """
 
     train: Table
     targets: NDArray[np.float32]
     mask: NDArray[np.float32]
     valid: Table
+    selected: NDArray[np.intp]
     fingerprint: str
+    images: Mapping[str, CachedImages] = field(default_factory=dict)
 
 
-def fit(model: Classifier, task: Task, recipe: Recipe, run: Path, progress: Progress) -> Standing:
+def fit(model: Classifier, task: Task, recipe: Recipe, run: Path, progress: Progress = SILENT) -> Standing:
     """Train `model` in place and leave the weights of the best epoch in it.
 
-    The best epoch has the highest mean AUROC over the validation studies' defined categories. After each epoch
-    RUN/checkpoint is written; where one is there already, training goes on from it. Raises RunError when the loss is
-    no longer finite.
+    The best epoch has the highest mean AUROC over the validation studies' selected categories. Every `save_minutes`,
+    and after each epoch, RUN/checkpoint is written; where one is there already, training goes on from it. Raises
+    RunError when the loss is no longer finite, memory does not suffice or a reading process dies.
     """
     fitting = _Fitting(model, task, recipe, run, progress)
     fitting.resume()
-    while fitting.standing.epochs < recipe.training.epochs:
+    while not fitting.done:
         loss = fitting.train_epoch()
         scores = fitting.validate()
         fitting.record(loss, scores)
@@ -66,75 +76,123 @@ class _Fitting:
 
     def __init__(self, model: Classifier, task: Task, recipe: Recipe, run: Path, progress: Progress):
         settings = recipe.training
-        self.task, self.recipe, self.progress = task, recipe, progress
-        AcceleratorState._reset_state()  # one process trains several recipes, each with its own precision
-        self.accelerator = Accelerator(mixed_precision=_precision(settings.precision))
-        self.device = self.accelerator.device
-        layout = torch.channels_last if settings.channels_last else torch.contiguous_format
-        self.model = model.to(self.device).to(memory_format=layout)
-        self.batches = ShuffledBatches(len(task.train), settings.batch_size, recipe.seed)
-        views = Views(task.train, recipe.model.image_size, recipe.augment)
-        self.loader = loader(views, self.batches, settings.workers)
-        self.validation = ordered_loader(task.valid, recipe)
-        groups = param_groups_weight_decay(self.model, settings.weight_decay)
-        self.optimizer = self.accelerator.prepare_optimizer(AdamW(groups, lr=settings.lr))
-        steps = settings.epochs * len(self.batches)
-        self.schedule = LambdaLR(self.optimizer.optimizer, partial(_learning_rate, steps=steps, warmup=settings.warmup))
-        self.targets, self.mask = torch.from_numpy(task.targets), torch.from_numpy(task.mask)
-        self.checkpoint = Checkpoint(run)
+        processes = join()
+        self.task, self.recipe, self.settings, self.progress = task, recipe, settings, progress
+        self.main = processes.is_main_process
+        self.batches = StepBatches(
+            len(task.train),
+            settings.batch_size,
+            recipe.seed,
+            parts=settings.accumulate,
+            process=processes.process_index,
+            processes=processes.num_processes,
+            odds=balanced_odds(task.targets, task.mask) if settings.balanced else None,
+        )
+        self.learner = Learner(model, self.batches, task.targets, task.mask, recipe)
+        size, images = recipe.model.image_size, task.images.get("train")
+        self.plain, self.views = (Views(task.train, size, how, images) for how in (None, recipe.augment))
+        self.loader = loader(self.views, self.batches, settings.workers)
+        self.own_valid = own_rows(task.valid)
+        self.validation = ordered_loader(self.own_valid, recipe, task.images.get("valid"))
+        self.checkpoint, self.board = Checkpoint(run), Board(run)
         self.standing = Standing()
-        self.board = run / "tensorboard"
+        self.unseen: list[tuple[int, Tensor]] = []  # (step, loss) that nobody has looked at yet
+        self.saved = time.monotonic()
+        self.timed, self.warm, self.told = 0, self.saved, False  # steps of this process, for the estimate
+
+    @property
+    def done(self) -> bool:
+        """Whether the last epoch is over, or the best one lies `patience` epochs back."""
+        standing, patience = self.standing, self.settings.patience
+        waited = standing.epochs - standing.best_epoch
+        return standing.epochs >= self.settings.epochs or bool(patience and standing.epochs and waited >= patience)
 
     def resume(self) -> None:
-        """Take up the last epoch's state, if there is one."""
+        """Take up the saved state, if there is one; else show what will be learnt from."""
         if not self.checkpoint.exists():
+            if self.main:
+                self.batches.epoch = 0
+                rows, seeds = self.batches.of_step(0)[: 2 * SHOWN], self.batches.seeds_of_step(0)
+                shown = list(zip(rows.tolist(), seeds.tolist(), strict=False))
+                self.board.inputs(self.plain, self.views, shown)
             return
         self.standing, state = self.checkpoint.load(self.recipe, self.task.fingerprint)
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        if self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
-        self.progress.note(f"going on after epoch {self.standing.epochs} of {self.recipe.training.epochs}")
+        self.learner.load(state)
+        standing, epochs = self.standing, self.settings.epochs
+        where = f"after epoch {standing.epochs} of {epochs}"
+        if standing.step:
+            where = f"in epoch {standing.epochs + 1} of {epochs}, after batch {standing.step} of {self.batches.steps}"
+        self.progress.note(f"going on {where}")
+        for change in standing.changes:
+            self.progress.note(f"changed: {change}")
 
     def train_epoch(self) -> float:
-        """One pass over the training views; returns the mean loss."""
-        epoch = self.batches.epoch = self.standing.epochs
-        self.model.train()
-        total = torch.zeros((), device=self.device)
-        description = f"epoch {epoch + 1}/{self.recipe.training.epochs}"
-        with torch.random.fork_rng():
-            # Dropout draws from the global generator; seeded by (seed, epoch), a resumed epoch repeats itself.
-            torch.manual_seed(int(np.random.SeedSequence([self.recipe.seed, epoch]).generate_state(1)[0]))
-            batches = read_batches(self.loader)
-            for images, rows in self.progress.track(batches, description, len(self.batches), "batches"):
-                total += self._step(images, rows) * len(rows)
-        loss = float(total) / len(self.task.train)
-        if not math.isfinite(loss):
-            raise self._diverged(f"the loss is {loss}")
-        return loss
+        """The rest of this epoch's steps; returns the mean loss of the whole epoch."""
+        standing, batches = self.standing, self.batches
+        batches.epoch, batches.begin = standing.epochs, standing.step
+        self.learner.model.train()
+        description = f"epoch {standing.epochs + 1}/{self.settings.epochs}"
+        with torch.random.fork_rng(), explained(self._place, self.settings):
+            pieces = read_batches(self.loader)
+            steps = range(standing.step, batches.steps)
+            for step in self.progress.track(steps, description, len(steps), "batches"):
+                self.unseen.append((step, self.learner.step(standing.epochs, step, pieces)))
+                standing.step = step + 1
+                if self.learner.device.type == "cpu" or len(self.unseen) >= LOOKED_AT:
+                    self._look()
+                self._estimate()
+                if time.monotonic() - self.saved >= 60 * self.settings.save_minutes:
+                    self.save()
+        self._look()
+        return standing.loss / len(self.task.train)
+
+    def _place(self) -> str:
+        return f"in epoch {self.standing.epochs + 1}, batch {self.standing.step + 1},"
+
+    def _look(self) -> None:
+        """Add up the losses since the last look. Raises RunError at the first that is not finite."""
+        for step, loss in self.unseen:
+            value, rows = float(loss), self.batches.of_step(step)
+            if not math.isfinite(value):
+                first = self.task.train.paths[rows[0]]
+                raise self._diverged(f"batch {step + 1} (views from {first} on), the loss is {value}")
+            self.standing.loss += value * len(rows)
+            best = f", best AUROC {self.standing.best_score:.4f}" * bool(self.standing.best_epoch)
+            self.progress.status(f"loss {value:.4f}{best}")
+        self.unseen.clear()
 
     def _diverged(self, what: str) -> RunError:
-        lr = self.recipe.training.lr
-        return RunError(f"in epoch {self.standing.epochs + 1} {what}; try a lower training.lr than {lr:g}")
+        lower = f"--set training.lr={self.settings.lr / 3:.1g}"
+        full = ", or with --set training.precision=no" * (self.learner.accelerator.mixed_precision != "no")
+        return RunError(f"in epoch {self.standing.epochs + 1}, {what}; {GO_ON} with a lower rate ({lower}){full}")
 
-    def _step(self, images: Tensor, rows: Tensor) -> Tensor:
-        images = images.to(self.device, non_blocking=True)
-        with self.accelerator.autocast():
-            logits = self.model(images)
-        loss = masked_bce(logits, self.targets[rows].to(self.device), self.mask[rows].to(self.device))
-        self.accelerator.backward(loss)
-        self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.training.clip_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.schedule.step()
-        return loss.detach()
+    def _estimate(self) -> None:
+        """After the first batches, say once how long the rest will take."""
+        self.timed += 1
+        now = time.monotonic()
+        if self.timed <= WARM:
+            self.warm = now
+        seconds, steps = now - self.warm, self.timed - WARM
+        if self.told or steps < 1 or (steps < TIMED_STEPS and seconds < TIMED_SECONDS):
+            return
+        self.told = True
+        left = self.learner.steps - self.standing.epochs * self.batches.steps - self.standing.step
+        rest = timedelta(seconds=round(left * seconds / steps))
+        if rest > timedelta(seconds=TIMED_SECONDS):
+            rate = self.settings.batch_size * steps / seconds
+            self.progress.note(f"{rate:.1f} views/s: about {rest} to the end, validation not counted")
 
     def validate(self) -> NDArray[np.float64]:
         """AUROC (C,) over the validation studies; nan where a category has not both classes."""
-        self.model.eval()
-        # Without autocast: bf16 logits tie, and ties would choose the epoch.
-        logits = over_batches(self.model, self.validation, self.device, "  validation", self.progress)
+        judged = self.learner.judged.eval()
+        share_buffers(judged)
+        own = []
+        if len(self.own_valid):
+            # Without autocast: bf16 logits tie, and ties would choose the epoch.
+            with explained(lambda: f"in validation after epoch {self.standing.epochs + 1}", self.settings):
+                device = self.learner.device
+                own = [over_batches(judged, self.validation, device, "  validation", self.progress)]
+        logits = gathered(own)
         if not np.isfinite(logits).all():
             raise self._diverged("the validation logits are not finite")
         _, labels = self.task.valid.study_labels()
@@ -144,69 +202,50 @@ class _Fitting:
     def record(self, loss: float, scores: NDArray[np.float64]) -> None:
         """Add the epoch to the history, and keep its weights if they are the best yet."""
         standing = self.standing
-        standing.epochs += 1
-        mean = float(np.nanmean(scores))
-        best = mean > standing.best_score
+        standing.epochs, standing.step, standing.loss = standing.epochs + 1, 0, 0.0
+        selected = scores[self.task.selected]
+        mean = float(selected.mean()) if len(selected) else math.nan
+        best = not standing.best_epoch or mean > standing.best_score
         if best:
             standing.best_epoch, standing.best_score = standing.epochs, mean
-            self.checkpoint.save_best(standing.best_epoch, self.model.state_dict())
-        auroc_by_category = {
-            category: None if math.isnan(score) else float(score)
-            for category, score in zip(self.task.valid.categories, scores, strict=True)
-        }
-        learning_rate = self.schedule.get_last_lr()[0]
+        rate = self.learner.rate(standing.epochs * self.batches.steps - 1)
+        by_category = dict(zip(self.task.valid.categories, scores.tolist(), strict=True))
         standing.history.append(
             {
                 "epoch": standing.epochs,
                 "loss": loss,
-                "lr": learning_rate,
-                "mean_auroc": mean,
-                "auroc": auroc_by_category,
+                "lr": rate,
+                "mean_auroc": None if math.isnan(mean) else mean,
+                "auroc": {name: None if math.isnan(score) else score for name, score in by_category.items()},
             }
         )
-        with SummaryWriter(str(self.board), purge_step=standing.epochs) as board:
-            board.add_scalar("loss/train", loss, standing.epochs)
-            board.add_scalar("auroc/mean", mean, standing.epochs)
-            for category, score in auroc_by_category.items():
-                if score is not None:
-                    board.add_scalar(f"auroc/{category}", score, standing.epochs)
         self.progress.note(
-            f"epoch {standing.epochs}/{self.recipe.training.epochs}: loss {loss:.4f}, "
-            f"validation mean AUROC {mean:.4f}{' (best)' if best else ''}"
+            f"epoch {standing.epochs}/{self.settings.epochs}: loss {loss:.4f}, validation AUROC {mean:.4f}"
+            + (", the best so far" if best else f"; best {standing.best_score:.4f} in epoch {standing.best_epoch}")
         )
+        if not self.main:
+            return
+        if best:
+            self.checkpoint.save_best(standing.best_epoch, self.learner.judged.state_dict())
+        curves = {"loss/train": loss, "lr": rate, "auroc/mean": mean}
+        self.board.epoch(standing.epochs, curves | {f"auroc/{name}": score for name, score in by_category.items()})
 
     def save(self) -> None:
-        """Write the checkpoint."""
-        scaler = self.accelerator.scaler
-        state: dict[str, Any] = {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "scaler": None if scaler is None else scaler.state_dict(),
-        }
-        self.checkpoint.save(self.standing, self.recipe, self.task.fingerprint, state)
+        """Write the checkpoint. Raises RunError instead where weights are no longer finite: none could go on."""
+        if not self.main:
+            return
+        self._look()
+        if not self.learner.finite():
+            raise self._diverged(f"after batch {self.standing.step}, the weights are not finite")
+        self.checkpoint.save(self.standing, self.recipe, self.task.fingerprint, self.learner.state())
+        self.saved = time.monotonic()
 
     def finish(self) -> Standing:
         """Put the best epoch's weights into the model."""
-        self.model.load_state_dict(self.checkpoint.best(self.standing.best_epoch))
-        self.model.eval()
+        join().wait_for_everyone()
+        model = self.learner.model
+        model.load_state_dict(self.checkpoint.best(self.standing.best_epoch))
+        model.eval()
+        if self.standing.epochs < self.settings.epochs:
+            self.progress.note(f"ended early: no better mean AUROC for {self.settings.patience} epochs")
         return self.standing
-
-
-def _learning_rate(step: int, steps: int, warmup: float) -> float:
-    """The share of the peak learning rate: a cosine up from 1/25 in the first `warmup` of the steps, and down to 0.
-
-    The shape is Smith & Topin's one cycle (arXiv 1708.07120) as torch draws it, for any number of steps.
-    """
-    rising = max(1, round(warmup * steps))
-    if step < rising:
-        return 1.0 - (1.0 - 1 / 25) * (1 + math.cos(math.pi * step / rising)) / 2
-    return (1 + math.cos(math.pi * min(1.0, (step - rising) / max(1, steps - rising)))) / 2
-
-
-def _precision(wanted: str) -> str:
-    if wanted == "fp16" and not torch.cuda.is_available():
-        raise RecipeError("training.precision = fp16 needs a GPU; bf16, no and auto do without")
-    if wanted == "auto":
-        return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "no"
-    return wanted

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from cxr_cft.artifacts import Run
+from cxr_cft.data.cache import CachedImages
 from cxr_cft.data.loader import OrderedBatches, Views, loader, read_batches
 from cxr_cft.data.table import Table
 from cxr_cft.progress import SILENT, Progress
@@ -58,10 +59,10 @@ def inference_batch(recipe: Recipe) -> int:
     return 2 * recipe.training.batch_size
 
 
-def ordered_loader(table: Table, recipe: Recipe) -> Batches:
+def ordered_loader(table: Table, recipe: Recipe, images: CachedImages | None = None) -> Batches:
     """All views of a table in its order; whoever passes over it often keeps it, and with it the reading processes."""
     batches = OrderedBatches(len(table), inference_batch(recipe))
-    return loader(Views(table, recipe.model.image_size), batches, recipe.training.workers)
+    return loader(Views(table, recipe.model.image_size, cache=images), batches, recipe.training.workers)
 
 
 def over_batches(

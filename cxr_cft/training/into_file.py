@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import os
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.lib.format import dtype_to_descr, write_array_header_1_0
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
-from cxr_cft.artifacts import UNWRITABLE, make_folder, read_json, write_json
+from cxr_cft.artifacts import locked, make_folder, npy_header, read_json, write_json, writing
 from cxr_cft.data.table import Table
 from cxr_cft.errors import CxrCftError
 from cxr_cft.progress import SILENT, Progress
 from cxr_cft.settings import Recipe
 from cxr_cft.training.inference import each_batch, inference_batch, ordered_loader
 
-if sys.platform != "win32":
-    import fcntl
-
 _GOES_ON = "; make room and repeat the command, it goes on where it was"
-_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}  # a file system without them: two passes are not told apart
 FLUSH_SECONDS = 10.0  # the most work that a kill costs (assumed)
 
 
@@ -54,7 +47,7 @@ def pass_into_file(
     taken it. Raises DataError for an image that cannot be read, CxrCftError where the disk is full.
     """
     make_folder(path.parent)
-    with _locked(path) as file:
+    with locked(path, f"{path} is being written by another process; wait until that is done") as file:
         rows = _Rows(path, file, {"key": dict(key), "by": _arithmetic(recipe, device)}, (len(table), width))
         if rows.count:
             progress.note(f"{description}: going on after view {rows.count:,} of {len(table):,}")
@@ -69,25 +62,6 @@ def pass_into_file(
 def unfinished(path: Path) -> Path:
     """The record beside a file that `pass_into_file` writes: its key, and how many rows are surely on disk."""
     return path.with_suffix(".json")
-
-
-def npy_header(shape: tuple[int, ...], dtype: DTypeLike) -> bytes:
-    """What a .npy of this shape begins with; the rows follow."""
-    buffer = io.BytesIO()
-    descr = dtype_to_descr(np.dtype(dtype))
-    write_array_header_1_0(buffer, {"descr": descr, "fortran_order": False, "shape": shape})
-    return buffer.getvalue()
-
-
-@contextmanager
-def writing(path: Path, advice: str = "") -> Iterator[None]:
-    """Turn what the disk is to blame for into a CxrCftError of one line."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in UNWRITABLE:
-            raise
-        raise CxrCftError(f"{path} could not be written: {error.strerror}{advice}") from error
 
 
 class _Rows:
@@ -140,23 +114,6 @@ class _Rows:
         while rest:
             rest = rest[self.file.write(rest) :]  # a disk that fills up takes a part before it refuses
         self.digest.update(content)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[io.FileIO]:
-    """A file to append to, not buffered, that no other process writes at the same time."""
-    with writing(path):
-        file = io.FileIO(path, "a+")
-    with file:
-        if sys.platform != "win32":
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise CxrCftError(f"{path} is being written by another process; wait until that is done") from None
-            except OSError as error:
-                if error.errno not in _NO_LOCKS:
-                    raise
-        yield file
 
 
 def _digest(file: io.FileIO, size: int) -> Any:

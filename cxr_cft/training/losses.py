@@ -6,11 +6,12 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def masked_bce(logits: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
-    """Mean binary cross-entropy of logits (N, C) over the entries whose mask is 1.
+def masked_bce(logits: Tensor, targets: Tensor, mask: Tensor, total: Tensor | float | None = None) -> Tensor:
+    """Binary cross-entropy of logits (N, C), summed over the entries by their mask and divided by `total`.
 
-    Where the mask is 0 the logit is set to 0 before the loss, so that nothing, however large, reaches the gradient.
-    An all-zero mask gives 0.
+    Without `total` it is the mean over the mask. A part of a batch is divided by the whole batch's sum of the mask, so
+    that the parts add up to the batch's mean. Where the mask is 0 the logit is set to 0 before the loss, so that
+    nothing, however large, reaches the gradient. An all-zero mask gives 0.
     """
-    losses = functional.binary_cross_entropy_with_logits(logits.float() * mask, targets, reduction="none")
-    return (losses * mask).sum() / mask.sum().clamp(min=1.0)
+    losses = functional.binary_cross_entropy_with_logits(logits.float() * (mask > 0), targets, reduction="none")
+    return (losses * mask).sum() / (mask.sum().clamp(min=1.0) if total is None else total)

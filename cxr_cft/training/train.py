@@ -2,35 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import logit
 
-from cxr_cft.artifacts import (
-    Run,
-    check_name,
-    fingerprint,
-    library_versions,
-    make_folder,
-    open_run,
-    write_csv,
-    write_json,
-)
+from cxr_cft.artifacts import Run, check_name, fingerprint, library_versions, open_run, write_csv, write_json
+from cxr_cft.data.cache import CachedImages, cached_images
 from cxr_cft.data.images import preprocessing
-from cxr_cft.data.labels import chosen_categories, known_labels, training_targets
+from cxr_cft.data.labels import (
+    COMPETITION,
+    LabelCount,
+    chosen_categories,
+    known_labels,
+    label_counts,
+    training_targets,
+)
 from cxr_cft.data.predictions import write_logits
-from cxr_cft.data.splits import read_splits, without_patients
+from cxr_cft.data.splits import read_splits, training_splits
 from cxr_cft.data.table import Table, check_images
-from cxr_cft.errors import DataError, RunError, first_few
+from cxr_cft.errors import DataError, RecipeError, RunError, did_you_mean, first_few
 from cxr_cft.progress import SILENT, Progress
 from cxr_cft.settings import Recipe
 from cxr_cft.training.checkpoint import Checkpoint
 from cxr_cft.training.fit import Task, fit
-from cxr_cft.training.inference import arithmetic_threads, over_table
+from cxr_cft.training.folds import join_if_complete
+from cxr_cft.training.inference import arithmetic_threads, inference_batch
 from cxr_cft.training.model import Classifier, build_model, save_tensors
+from cxr_cft.training.processes import agreed, is_main, join, main_first, over_table_together
+
+TRIED = 2  # batches of everything in a dry run
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What a training is about to do, to be shown before it begins.
+
+    `splits` are the tables as they are used, `counts` the training labels by state and policy, `selected` the defined
+    categories whose mean AUROC chooses the epoch and `undefined` those of them that validation cannot tell.
+    """
+
+    name: str
+    recipe: Recipe
+    splits: dict[str, Table]
+    counts: list[LabelCount]
+    selected: tuple[str, ...]
+    undefined: tuple[str, ...]
+    parameters: int
+    device: str
+    processes: int
 
 
 def train_run(
@@ -41,53 +67,119 @@ def train_run(
     *,
     image_root: Path | None = None,
     resume: bool = False,
+    announce: Callable[[Plan], None] = lambda plan: None,  # noqa: ARG005
     progress: Progress = SILENT,
 ) -> Run:
     """Train one backbone on a data folder and write `weights/name`, complete or to be resumed.
 
-    `image_root` is a folder that the CSVs' paths continue, where it is neither the data folder nor the one above.
+    `image_root` is a folder that the CSVs' paths continue, where it is neither the data folder nor the one above;
+    `announce` is told what is about to happen. Where several processes were started together (`torchrun`,
+    `accelerate launch`) all of them call this, with `weights` in a folder that all of them see; the main one writes and
+    tells.
 
-    Raises RunError if that run is complete, or unfinished and `resume` is not asked for; DataError and RecipeError for
-    data or settings that cannot be used, before anything is written.
+    Raises RunError if that run is complete, or unfinished and `resume` is not asked for, or being trained by another
+    process; DataError and RecipeError for data or settings that cannot be used, before anything is written.
     """
     check_name(name)
     folder = weights / name
     _check_free(folder, resume=resume)
+    if not is_main():
+        announce, progress = (lambda plan: None), SILENT  # noqa: ARG005
     splits, task = _data(recipe, root, image_root, progress)
-    model = build_model(recipe, len(task.train.categories))
+    # All of a CSV's views are decoded, so that folds and trainings on frontal views share them.
+    decoded = read_splits(root, (), image_root) if recipe.data.cache else {}
+    return _train(recipe, folder, root, image_root, splits, decoded, task, announce, progress)
+
+
+def dry_run(
+    recipe: Recipe,
+    name: str,
+    root: Path,
+    *,
+    image_root: Path | None = None,
+    announce: Callable[[Plan], None] = lambda plan: None,  # noqa: ARG005
+    progress: Progress = SILENT,
+) -> None:
+    """Do all that `train_run` does with the first two batches of everything, in a folder that is deleted again.
+
+    Raises what `train_run` raises.
+    """
+    if not is_main():
+        announce, progress = (lambda plan: None), SILENT  # noqa: ARG005
+    splits, task = _data(recipe, root, image_root, progress)
+    splits = {
+        split: _first(table, TRIED * (recipe.training.batch_size if split == "train" else inference_batch(recipe)))
+        for split, table in splits.items()
+    }
+    rows = len(splits["train"])
+    task = replace(
+        task, train=splits["train"], valid=splits["valid"], targets=task.targets[:rows], mask=task.mask[:rows]
+    )
+    once = recipe.training.model_copy(update={"epochs": 1})
+    with ExitStack() as stack:
+        place = stack.enter_context(TemporaryDirectory(prefix="cxr-cft-dry-run-")) if is_main() else ""
+        folder = Path(agreed(place)) / name
+        short = recipe.model_copy(update={"training": once})
+        _train(short, folder, root, image_root, splits, splits if recipe.data.cache else {}, task, announce, progress)
+        join().wait_for_everyone()
+
+
+def _train(
+    recipe: Recipe,
+    folder: Path,
+    root: Path,
+    image_root: Path | None,
+    splits: dict[str, Table],
+    decoded: dict[str, Table],
+    task: Task,
+    announce: Callable[[Plan], None],
+    progress: Progress,
+) -> Run:
+    checkpoint = Checkpoint(folder)
+    with main_first():  # weights are downloaded once
+        model = build_model(recipe, len(task.train.categories))
     _start_head(model, task)
-    size = sum(parameter.numel() for parameter in model.parameters()) / 1e6
-    progress.note(
-        f"training {name}: {recipe.model.backbone} ({size:.1f} million parameters) on {len(task.train)} views "
-        f"at {recipe.model.image_size} px"
-    )
-    make_folder(folder)
-    with arithmetic_threads(recipe):
-        standing = fit(model, task, recipe, folder, progress)
+    announce(_plan(folder.name, recipe, splits, task, model))
+    with ExitStack() as stack:
+        if is_main():
+            stack.enter_context(checkpoint.alone())
+            _check_free(folder, resume=True)  # it may have been completed meanwhile
+        stack.enter_context(arithmetic_threads(recipe))
+        images = _images(recipe, folder.parent, decoded, progress)
+        standing = fit(model, replace(task, images=images), recipe, folder, progress)
         _finish(Run(folder, {}), model, splits, recipe, progress)
-    write_json(
-        folder / "run.json",
-        {
-            "recipe": recipe.model_dump(mode="json"),
-            "categories": list(task.train.categories),
-            "unlearnt": _unlearnt(task),
-            "preprocessing": preprocessing(recipe.model.image_size),
-            "data": {
-                "root": str(root.resolve()),
-                "image_root": str(image_root.resolve()) if image_root else None,
-                "fingerprint": task.fingerprint,
-            },
-            "metrics": {
-                "best_epoch": standing.best_epoch,
-                "valid_mean_auroc": standing.best_score,
-                "valid_note": "the epoch was chosen on these studies: optimistic",
-            },
-            "versions": library_versions(),
-            "files": {"model.safetensors": fingerprint(folder / "model.safetensors")},
-        },
-    )
-    Checkpoint(folder).remove()
-    return open_run(folder)
+        if is_main():
+            names = task.train.categories
+            score = standing.best_score
+            write_json(
+                folder / "run.json",
+                {
+                    "recipe": recipe.model_dump(mode="json"),
+                    "changes": standing.changes,
+                    "categories": list(names),
+                    "unlearnt": _unlearnt(task),
+                    "preprocessing": preprocessing(recipe.model.image_size),
+                    "data": {
+                        "root": str(root.resolve()),
+                        "image_root": str(image_root.resolve()) if image_root else None,
+                        "fingerprint": task.fingerprint,
+                    },
+                    "metrics": {
+                        "best_epoch": standing.best_epoch,
+                        "valid_mean_auroc": None if np.isnan(score) else score,
+                        "valid_categories": [names[column] for column in task.selected],
+                        "valid_note": "the epoch was chosen on these studies: optimistic",
+                    },
+                    "versions": library_versions(),
+                    "files": {"model.safetensors": fingerprint(folder / "model.safetensors")},
+                },
+            )
+            checkpoint.remove()
+    join().wait_for_everyone()
+    run = open_run(folder)
+    if is_main() and recipe.data.fold:
+        join_if_complete(run, tuned=False, progress=progress)
+    return run
 
 
 def _check_free(folder: Path, *, resume: bool) -> None:
@@ -98,33 +190,60 @@ def _check_free(folder: Path, *, resume: bool) -> None:
 
 
 def _data(recipe: Recipe, root: Path, image_root: Path | None, progress: Progress) -> tuple[dict[str, Table], Task]:
-    """The splits, training views without the patients of the others, and what is to be learnt from them."""
+    """The splits as they are used, and what is to be learnt from them; all that can be wrong is found here."""
     categories = chosen_categories(recipe.labels)
-    splits = read_splits(root, categories, image_root)
-    everyone = splits["train"]
-    splits["train"] = train = without_patients(everyone, [part for name, part in splits.items() if name != "train"])
-    if len(train) < len(everyone):
-        progress.note(f"left out {len(everyone) - len(train)} training views of patients who are in other splits")
-    task = _task(train, splits["valid"], recipe)
+    splits = training_splits(root, categories, recipe.data, image_root, progress)
+    task = _task(splits["train"], splits["valid"], recipe)
     for table in splits.values():
         check_images(table)
     if unlearnt := _unlearnt(task):
-        progress.note(f"no known label in {train.source.name}, so predicted as a constant: {', '.join(unlearnt)}")
+        progress.note(f"no known label in {task.train.source.name}, so predicted as a constant: {', '.join(unlearnt)}")
     return splits, task
 
 
 def _task(train: Table, valid: Table, recipe: Recipe) -> Task:
-    if not len(train):
-        raise DataError(f"{train.source}: every patient is also in another split; nothing is left to train on")
-    targets, mask = training_targets(train.labels, train.categories, recipe.labels)
+    targets, mask = training_targets(train.labels, train.categories, recipe.labels, recipe.seed)
     if not mask.any():
         raise DataError(f"{train.source} has no known label in any of {first_few(train.categories, 5)}")
     known = known_labels(valid.study_labels()[1])
-    if not ((known == 1).any(axis=0) & (known == 0).any(axis=0)).any():
+    defined = (known == 1).any(axis=0) & (known == 0).any(axis=0)
+    selected = _selected(recipe, train.categories)
+    if not defined[selected].any():
+        which = "" if recipe.training.select == "all" else f" of training.select ({first_few(_names(selected, train))})"
         raise DataError(
-            f"{valid.source} has no category with both a positive and a negative study; none can be validated"
+            f"{valid.source} has no category{which} with both a positive and a negative study; none can be validated"
         )
-    return Task(train, targets, mask, valid, fingerprint(train.source, valid.source))
+    return Task(train, targets, mask, valid, selected[defined[selected]], fingerprint(train.source, valid.source))
+
+
+def _selected(recipe: Recipe, categories: Sequence[str]) -> NDArray[np.intp]:
+    """The columns whose mean AUROC chooses the epoch. Raises RecipeError for one that is not learnt."""
+    wanted = recipe.training.select
+    names = categories if wanted == "all" else COMPETITION if wanted == "competition" else wanted
+    for name in names:
+        if name not in categories:
+            raise RecipeError(f"training.select asks for '{name}', which is not learnt{did_you_mean(name, categories)}")
+    return np.array([list(categories).index(name) for name in names], dtype=np.intp)
+
+
+def _names(columns: NDArray[np.intp], table: Table) -> list[str]:
+    return [table.categories[column] for column in columns]
+
+
+def _plan(name: str, recipe: Recipe, splits: dict[str, Table], task: Task, model: Classifier) -> Plan:
+    chosen = _names(task.selected, task.train)
+    state = join()
+    return Plan(
+        name,
+        recipe,
+        splits,
+        label_counts(task.train.labels, task.train.categories, recipe.labels),
+        selected=tuple(chosen),
+        undefined=tuple(n for n in _names(_selected(recipe, task.train.categories), task.train) if n not in chosen),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        device=torch.cuda.get_device_name() if state.device.type == "cuda" else "the CPU",
+        processes=state.num_processes,
+    )
 
 
 def _unlearnt(task: Task) -> list[str]:
@@ -132,16 +251,32 @@ def _unlearnt(task: Task) -> list[str]:
     return [name for name, mask in zip(task.train.categories, task.mask.T, strict=True) if not mask.any()]
 
 
+def _images(recipe: Recipe, weights: Path, decoded: Mapping[str, Table], progress: Progress) -> dict[str, CachedImages]:
+    """The images of those tables that are read in every epoch, decoded once."""
+    folder = Path(recipe.data.cache) if isinstance(recipe.data.cache, str) else weights / "images"
+    with main_first() as main:
+        return {
+            split: cached_images(table, recipe.model.image_size, folder, progress if main else SILENT)
+            for split, table in decoded.items()
+            if split in ("train", "valid")
+        }
+
+
+def _first(table: Table, rows: int) -> Table:
+    return table.take(np.arange(len(table)) < rows)
+
+
 def _finish(run: Run, model: Classifier, splits: dict[str, Table], recipe: Recipe, progress: Progress) -> None:
     """Write the weights, who was in which split, and the predictions of every split but training."""
-    save_tensors(run.model_file, model.state_dict())
-    rows = ((path, split) for split, table in splits.items() for path in table.paths)
-    write_csv(run.path / "split.csv", ["Path", "split"], rows)
-    device = next(model.parameters()).device
+    if is_main():
+        save_tensors(run.model_file, model.state_dict())
+        rows = ((path, split) for split, table in splits.items() for path in table.paths)
+        write_csv(run.path / "split.csv", ["Path", "split"], rows)
     for split, table in splits.items():
         if split != "train":
-            logits = over_table(model, table, recipe, device, f"predicting {split}", progress)
-            write_logits(run.predictions(split, tuned=False), table, logits)
+            logits = over_table_together(model, table, recipe, f"predicting {split}", progress)
+            if is_main():
+                write_logits(run.predictions(split, tuned=False), table, logits)
 
 
 def _start_head(model: Classifier, task: Task) -> None:

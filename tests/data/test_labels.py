@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from cxr_cft.data.labels import CATEGORIES, COMPETITION, chosen_categories, known_labels, training_targets
+from cxr_cft.data.labels import (
+    CATEGORIES,
+    COMPETITION,
+    chosen_categories,
+    known_labels,
+    label_counts,
+    training_targets,
+)
 from cxr_cft.errors import RecipeError
 from cxr_cft.settings import LabelSettings
 
@@ -17,7 +26,8 @@ NAMES = ("Edema", "Fracture", "Pneumonia")
 
 raw_labels = st.integers(0, 12).flatmap(lambda rows: arrays(np.float64, (rows, 3), elements=st.sampled_from(STATES)))
 blanks = st.sampled_from(["negative", "ignore"])
-uncertains = st.sampled_from(["ignore", "zero", "one"])
+ranges = st.tuples(st.floats(0, 1), st.floats(0, 1)).map(lambda ends: tuple(sorted(ends)))
+uncertains = st.sampled_from(["ignore", "zero", "one"]) | ranges
 settings_of_any_kind = st.builds(
     LabelSettings,
     blank=blanks | st.dictionaries(st.sampled_from([*NAMES, "default"]), blanks),
@@ -27,6 +37,10 @@ settings_of_any_kind = st.builds(
 
 def column(*states: float) -> np.ndarray:
     return np.array(states)[:, None]
+
+
+def policy(policies, name: str, fallback: str):
+    return policies.get(name, policies.get("default", fallback)) if isinstance(policies, dict) else policies
 
 
 @pytest.mark.parametrize("blank", ["negative", "ignore"])
@@ -55,11 +69,48 @@ def test_a_category_without_a_known_label_is_left_out_altogether(raw, settings):
 
 @settings(deadline=None)
 @given(raw_labels, settings_of_any_kind)
-def test_targets_and_mask_are_binary_float32_and_never_nan(raw, settings):
-    for values in training_targets(raw, NAMES, settings):
+def test_targets_are_shares_and_masks_are_binary_both_float32_and_never_nan(raw, settings):
+    targets, mask = training_targets(raw, NAMES, settings)
+    for values in (targets, mask):
         assert values.shape == raw.shape
         assert values.dtype == np.float32
-        assert np.isin(values, (0, 1)).all()
+    assert ((targets >= 0) & (targets <= 1)).all()
+    assert np.isin(mask, (0, 1)).all()
+
+
+@settings(deadline=None)
+@given(raw_labels, settings_of_any_kind)
+def test_the_mask_says_exactly_what_counts(raw, settings):
+    mask = training_targets(raw, NAMES, settings)[1]
+    for column, name in enumerate(NAMES):
+        states = raw[:, column]
+        counts = (states == 1) | (states == 0)
+        if counts.any():
+            counts |= (states == -1) & (policy(settings.uncertain, name, "ignore") != "ignore")
+            counts |= np.isnan(states) & (policy(settings.blank, name, "negative") == "negative")
+        np.testing.assert_array_equal(mask[:, column] == 1, counts)
+
+
+@settings(deadline=None)
+@given(raw_labels, settings_of_any_kind, st.integers(0, 3))
+def test_an_uncertain_label_lies_where_its_policy_says(raw, settings, seed):
+    targets, mask = training_targets(raw, NAMES, settings, seed)
+    for column, name in enumerate(NAMES):
+        found = targets[(raw[:, column] == -1) & (mask[:, column] == 1), column]
+        ends = policy(settings.uncertain, name, "ignore")
+        low, high = {"ignore": (0, 0), "zero": (0, 0), "one": (1, 1)}.get(ends, ends)
+        assert ((found >= np.float32(low)) & (found <= np.float32(high))).all()
+
+
+@settings(deadline=None)
+@given(raw_labels, settings_of_any_kind)
+def test_counts_add_up_to_the_rows_and_targets_to_the_mask(raw, settings):
+    counts = label_counts(raw, NAMES, settings)
+    mask = training_targets(raw, NAMES, settings)[1]
+    assert [count.category for count in counts] == list(NAMES)
+    for column, count in enumerate(counts):
+        assert count.positive + count.negative + count.uncertain + count.blank == len(raw)
+        assert count.targets == mask[:, column].sum()
 
 
 @settings(deadline=None)
@@ -97,10 +148,66 @@ def test_a_named_policy_goes_before_the_default_and_the_default_before_the_fallb
 
 
 def test_a_policy_may_name_a_category_that_is_not_learnt_this_time():
-    settings = LabelSettings(uncertain={"Pneumothorax": "one"})
+    settings = LabelSettings(uncertain={"default": "ignore", "Pneumothorax": "one"})
     targets, mask = training_targets(column(1.0, -1.0), ["Edema"], settings)
     assert mask[:, 0].tolist() == [1, 0]
     assert targets[0, 0] == 1
+
+
+# ---- ranges
+
+
+UNSURE = np.full((4000, 2), -1.0)
+UNSURE[0] = 1.0
+
+
+def drawn(names, seed=0, uncertain=(0.55, 0.85)):
+    raw = UNSURE[:, [0] * len(names)]
+    return training_targets(raw, names, LabelSettings(uncertain=uncertain), seed)[0][1:]
+
+
+def test_targets_of_a_range_are_spread_evenly_over_it():
+    targets = drawn(["Edema"])
+    assert len(np.unique(targets)) > 3900
+    np.testing.assert_allclose(np.quantile(targets, [0, 0.25, 0.5, 0.75, 1]), np.linspace(0.55, 0.85, 5), atol=0.02)
+
+
+def test_targets_of_a_range_are_the_same_for_a_seed_and_others_for_another():
+    np.testing.assert_array_equal(drawn(["Edema"], seed=3), drawn(["Edema"], seed=3))
+    assert (drawn(["Edema"], seed=3) != drawn(["Edema"], seed=4)).mean() > 0.99
+
+
+def test_each_category_draws_for_itself_whatever_other_categories_there_are():
+    alone, both = drawn(["Edema"]), drawn(["Pneumonia", "Edema"])
+    np.testing.assert_array_equal(both[:, 1], alone[:, 0])
+    assert abs(np.corrcoef(both.T)[0, 1]) < 0.05
+
+
+def test_a_rows_target_does_not_hang_on_the_labels_of_other_rows():
+    raw = UNSURE[:, :1].copy()
+    raw[5:50] = 0.0
+    settings = LabelSettings(uncertain=(0.0, 1.0))
+    targets = training_targets(raw, ["Edema"], settings)[0]
+    np.testing.assert_array_equal(targets[50:], drawn(["Edema"], uncertain=(0.0, 1.0))[49:])
+
+
+def test_a_range_of_one_point_is_that_point():
+    assert set(drawn(["Edema"], uncertain=(0.25, 0.25)).ravel()) == {0.25}
+
+
+# ---- counts
+
+
+def test_counts_say_what_there_is_what_becomes_of_it_and_what_counts():
+    raw = np.array([[1, 1, -1], [0, -1, -1], [-1, -1, np.nan], [np.nan, np.nan, np.nan], [1, np.nan, np.nan]])
+    settings = LabelSettings(
+        blank={"Fracture": "ignore"}, uncertain={"default": "one", "Edema": "ignore", "Fracture": (0.55, 0.85)}
+    )
+    assert [astuple(count) for count in label_counts(raw, NAMES, settings)] == [
+        ("Edema", 2, 1, 1, "ignore", 1, "negative", 4),
+        ("Fracture", 1, 0, 2, "0.55 to 0.85", 2, "ignore", 3),
+        ("Pneumonia", 0, 0, 2, "one", 3, "negative", 0),  # not one known label: nothing to learn
+    ]
 
 
 @pytest.mark.parametrize("key", ["blank", "uncertain"])

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from cxr_cft.data.images import read_image
-from cxr_cft.data.loader import OrderedBatches, ShuffledBatches, Views, loader, read_batches
+from cxr_cft.data.loader import OrderedBatches, Views, loader, read_batches
 from cxr_cft.data.table import read_table
 from cxr_cft.errors import DataError
 from cxr_cft.settings import AugmentSettings
+from cxr_cft.training.batches import StepBatches
 
 
 @pytest.fixture
@@ -26,9 +27,8 @@ def epoch_of(views, batches, workers=0):
 
 
 @pytest.mark.parametrize(("rows", "sizes"), [(6, [3, 3]), (7, [3, 3, 1]), (2, [2]), (0, [])])
-@pytest.mark.parametrize("kind", ["shuffled", "ordered"])
-def test_every_row_comes_once_and_the_last_batch_may_be_smaller(kind, rows, sizes):
-    batches = ShuffledBatches(rows, 3, seed=0) if kind == "shuffled" else OrderedBatches(rows, 3)
+def test_every_row_comes_once_and_the_last_batch_may_be_smaller(rows, sizes):
+    batches = OrderedBatches(rows, 3)
     drawn = list(batches)
     assert [len(batch) for batch in drawn] == sizes
     assert len(batches) == len(sizes)
@@ -37,25 +37,6 @@ def test_every_row_comes_once_and_the_last_batch_may_be_smaller(kind, rows, size
 
 def test_ordered_batches_follow_the_table():
     assert [row for batch in OrderedBatches(7, 3) for row, _ in batch] == list(range(7))
-
-
-def test_seed_and_epoch_decide_order_and_augmentation():
-    def drawn(seed, epoch):
-        batches = ShuffledBatches(40, 8, seed)
-        batches.epoch = epoch
-        return [pair for batch in batches for pair in batch]
-
-    assert drawn(0, 3) == drawn(0, 3)
-    assert drawn(0, 3) != drawn(0, 4)
-    assert drawn(0, 3) != drawn(1, 3)
-    assert [row for row, _ in drawn(0, 0)] != list(range(40))
-    assert dict(drawn(0, 0)) != dict(drawn(0, 1))  # a row is augmented anew in every epoch
-    assert len({seed for _, seed in drawn(0, 0)}) == 40  # and no two rows alike
-
-
-def test_an_epoch_can_be_drawn_again():
-    batches = ShuffledBatches(10, 4, seed=0)
-    assert list(batches) == list(batches)
 
 
 # ---- views
@@ -80,14 +61,14 @@ def test_without_augmentation_the_seed_changes_nothing_and_with_it_alone_decides
 
 
 def test_batches_hold_their_rows_images(train):
-    for images, rows in read_batches(loader(Views(train, 32), ShuffledBatches(4, 3, seed=1), workers=0)):
+    for images, rows in read_batches(loader(Views(train, 32), StepBatches(4, 3, seed=1), workers=0)):
         for image, row in zip(images, rows.tolist(), strict=True):
             np.testing.assert_array_equal(image[0], read_image(train.file(row), 32))
 
 
 def test_a_worker_reads_the_very_bytes_that_the_process_itself_reads(train):
     views = Views(train, 32, AugmentSettings())
-    alone, helped = ShuffledBatches(4, 3, seed=0), ShuffledBatches(4, 3, seed=0)
+    alone, helped = StepBatches(4, 3, seed=0), StepBatches(4, 3, seed=0)
     by_worker = loader(views, helped, workers=1)
     epochs = []
     for epoch in range(2):  # the worker stays from one epoch to the next
