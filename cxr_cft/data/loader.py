@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any
@@ -17,6 +19,17 @@ from cxr_cft.data.images import read_image
 from cxr_cft.data.table import Table
 from cxr_cft.errors import DataError
 from cxr_cft.settings import AugmentSettings
+
+
+def share_imports() -> None:
+    """Let reading processes begin as copies of one that has imported what they need.
+
+    Each then starts within a fraction of a second instead of seconds, and takes 57 MiB of its own instead of 393
+    (measured). It has no effect once the first process of this kind, a decoding one too, has been started.
+    """
+    if CLEAN_START == "forkserver":
+        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else it asks the network for a newer version
+        multiprocessing.set_forkserver_preload([__name__, "albumentations"])
 
 
 class Views(Dataset[tuple[torch.Tensor, torch.Tensor]]):
@@ -85,6 +98,8 @@ def loader(
     views: Views, batches: Sampler[list[tuple[int, int]]], workers: int
 ) -> DataLoader[tuple[torch.Tensor, torch.Tensor]]:
     """Batches ((B, 1, S, S) uint8, (B,) rows) in the sampler's order, read by `workers` processes."""
+    if workers > 0:
+        share_imports()
     return DataLoader(
         views,
         batch_sampler=batches,

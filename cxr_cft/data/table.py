@@ -161,7 +161,8 @@ def parse_labels(frame: pd.DataFrame, category: str, source: Path) -> NDArray[np
     """One category's raw states (N,), nan for blank. Raises DataError naming the column or the line that is wrong."""
     if category not in frame.columns:
         raise DataError(f"{source} has no column {category}{did_you_mean(category, frame.columns)}")
-    codes, texts = pd.factorize(frame[category].str.strip())
+    codes, found_texts = pd.factorize(frame[category])
+    texts = [str(text).strip() for text in found_texts]  # the few that there are, not each of the rows
     states = pd.to_numeric(pd.Series(texts, dtype=object).replace("", "nan"), errors="coerce").to_numpy(
         dtype=np.float64
     )

@@ -33,8 +33,9 @@ def model_card(
     for run in runs:
         model = run.info["recipe"]["model"]
         heads = "tuned per category (CFT)" if weights[run.name].tuned else "as trained"
+        views = ", frontal views" * (run.info["recipe"].get("data", {}).get("views") == "frontal")
         lines.append(
-            f"| {run.name} | {model['backbone']} | {model['image_size']} × {model['image_size']} grey | {heads} "
+            f"| {run.name} | {model['backbone']} | {model['image_size']} × {model['image_size']} grey{views} | {heads} "
             f"| {weights[run.name].weight:.3f} | {parity[run.name]:.1e} |"
         )
     interval = (

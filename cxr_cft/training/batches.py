@@ -87,11 +87,13 @@ def balanced_odds(targets: NDArray[np.float32], mask: NDArray[np.float32]) -> ND
 
     A mixture over categories: one is chosen evenly, then one of its two classes, then one of the views (N) whose
     target in it is of that class and counts. Targets between the classes belong to the nearer one. A view of which
-    nothing counts is never drawn.
+    nothing counts is never drawn, unless nothing counts at all.
     """
     odds = np.zeros(len(targets))
     for rows in (mask * (targets >= 0.5), mask * (targets < 0.5)):
         count = rows.sum(axis=0, dtype=np.float64)
         odds += (rows / np.maximum(count, 1)).sum(axis=1)
+    if not odds.any():
+        odds += 1.0
     chance: NDArray[np.float64] = odds / odds.sum()
     return chance

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from safetensors.torch import load_file
@@ -17,7 +17,7 @@ from torch import Tensor
 from cxr_cft.artifacts import locked, make_folder, replacing, write_text
 from cxr_cft.errors import CxrCftError, RunError
 from cxr_cft.settings import Recipe
-from cxr_cft.training.faults import GO_ON
+from cxr_cft.training.faults import advised
 from cxr_cft.training.model import save_tensors
 
 MENDABLE = {
@@ -84,7 +84,7 @@ class Checkpoint:
 
     def save_best(self, epoch: int, state: dict[str, Tensor]) -> None:
         """Keep a copy of an epoch's weights as the best so far."""
-        with _advised():
+        with advised():
             save_tensors(self._best(epoch), state)
 
     def best(self, epoch: int) -> dict[str, Tensor]:
@@ -98,11 +98,11 @@ class Checkpoint:
     def save(self, standing: Standing, recipe: Recipe, data: str, state: dict[str, Any]) -> None:
         """Write the state, atomically, and the history beside it."""
         content = {"standing": asdict(standing), "recipe": recipe.model_dump_json(), "data": data, **state}
-        with _advised():
+        with advised():
             # The history first: a training killed between the two writes it again, the other way round it never would.
             write_text(self.history, "".join(json.dumps(line) + "\n" for line in standing.history))
-            with replacing(self._state) as beside:
-                torch.save(content, beside)
+            with replacing(self._state) as beside, beside.open("wb") as file:
+                _write(content, file)
         for earlier in self.folder.glob("best-*.safetensors"):
             if earlier != self._best(standing.best_epoch):
                 earlier.unlink()
@@ -137,6 +137,16 @@ class Checkpoint:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def _write(content: dict[str, Any], file: BinaryIO) -> None:
+    try:
+        torch.save(content, file)
+    except RuntimeError as error:
+        # What the disk does not take is no OSError of torch's: it fails at closing its archive over that.
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
+
+
 def _differences(before: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     """(section, key, `section.key: before → now`) of each setting that differs; keys outside sections have none."""
     for name, value in now.items():
@@ -153,12 +163,3 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[
 
 def _toml(value: object) -> str:
     return json.dumps(value)
-
-
-@contextmanager
-def _advised() -> Iterator[None]:
-    """Add to what the disk is to blame for that nothing is lost."""
-    try:
-        yield
-    except CxrCftError as error:
-        raise CxrCftError(f"{error}; make room and {GO_ON}: the last checkpoint is whole") from error

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from cxr_cft.errors import RunError
+from cxr_cft.errors import CxrCftError, RunError
 from cxr_cft.settings import TrainingSettings
 
 GO_ON = "go on by --resume"
@@ -43,6 +43,15 @@ def explained(place: Callable[[], str], settings: TrainingSettings) -> Iterator[
                 "train anew with another training.batch_size or a larger model.image_size"
             ) from error
         raise
+
+
+@contextmanager
+def advised() -> Iterator[None]:
+    """Add to what the disk is to blame for that nothing is lost."""
+    try:
+        yield
+    except CxrCftError as error:
+        raise CxrCftError(f"{error}; make room and {GO_ON}: the last checkpoint is whole") from error
 
 
 def _out_of_memory(place: str, settings: TrainingSettings, what: str) -> str:

@@ -164,7 +164,10 @@ class _Fitting:
     def _diverged(self, what: str) -> RunError:
         lower = f"--set training.lr={self.settings.lr / 3:.1g}"
         full = ", or with --set training.precision=no" * (self.learner.accelerator.mixed_precision != "no")
-        return RunError(f"in epoch {self.standing.epochs + 1}, {what}; {GO_ON} with a lower rate ({lower}){full}")
+        return RunError(
+            f"in epoch {self.standing.epochs + 1}, {what}; {GO_ON} with a lower rate ({lower}){full}, "
+            "or train anew with it"
+        )
 
     def _estimate(self) -> None:
         """After the first batches, say once how long the rest will take."""

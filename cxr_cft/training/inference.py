@@ -55,8 +55,8 @@ def over_table(
 
 
 def inference_batch(recipe: Recipe) -> int:
-    """Views a batch. Without a backward pass twice the training batch fits wherever training did."""
-    return 2 * recipe.training.batch_size
+    """Views a batch. Without a backward pass twice what training takes at once fits wherever training did."""
+    return 2 * -(-recipe.training.batch_size // recipe.training.accumulate)
 
 
 def ordered_loader(table: Table, recipe: Recipe, images: CachedImages | None = None) -> Batches:

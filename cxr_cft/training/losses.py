@@ -13,5 +13,6 @@ def masked_bce(logits: Tensor, targets: Tensor, mask: Tensor, total: Tensor | fl
     that the parts add up to the batch's mean. Where the mask is 0 the logit is set to 0 before the loss, so that
     nothing, however large, reaches the gradient. An all-zero mask gives 0.
     """
-    losses = functional.binary_cross_entropy_with_logits(logits.float() * (mask > 0), targets, reduction="none")
+    counting = logits.float().masked_fill(mask == 0, 0.0)
+    losses = functional.binary_cross_entropy_with_logits(counting, targets, reduction="none")
     return (losses * mask).sum() / (mask.sum().clamp(min=1.0) if total is None else total)

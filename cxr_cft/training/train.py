@@ -24,6 +24,7 @@ from cxr_cft.data.labels import (
     label_counts,
     training_targets,
 )
+from cxr_cft.data.loader import share_imports
 from cxr_cft.data.predictions import write_logits
 from cxr_cft.data.splits import read_splits, training_splits
 from cxr_cft.data.table import Table, check_images
@@ -116,10 +117,11 @@ def dry_run(
         task, train=splits["train"], valid=splits["valid"], targets=task.targets[:rows], mask=task.mask[:rows]
     )
     once = recipe.training.model_copy(update={"epochs": 1})
+    here = recipe.data.model_copy(update={"cache": bool(recipe.data.cache)})  # not among those that are kept
     with ExitStack() as stack:
         place = stack.enter_context(TemporaryDirectory(prefix="cxr-cft-dry-run-")) if is_main() else ""
         folder = Path(agreed(place)) / name
-        short = recipe.model_copy(update={"training": once})
+        short = recipe.model_copy(update={"training": once, "data": here})
         _train(short, folder, root, image_root, splits, splits if recipe.data.cache else {}, task, announce, progress)
         join().wait_for_everyone()
 
@@ -254,6 +256,8 @@ def _unlearnt(task: Task) -> list[str]:
 def _images(recipe: Recipe, weights: Path, decoded: Mapping[str, Table], progress: Progress) -> dict[str, CachedImages]:
     """The images of those tables that are read in every epoch, decoded once."""
     folder = Path(recipe.data.cache) if isinstance(recipe.data.cache, str) else weights / "images"
+    if recipe.training.workers > 0:
+        share_imports()  # the decoding processes are the first
     with main_first() as main:
         return {
             split: cached_images(table, recipe.model.image_size, folder, progress if main else SILENT)

@@ -6,7 +6,18 @@ import sys
 
 from cxr_cft.artifacts import library_versions
 
-BENCHMARKS = ("genetic", "cft_scale", "cft_peer", "cft_growth", "cft_choice", "throughput", "demo_seeds")
+BENCHMARKS = (
+    "genetic",
+    "cft_scale",
+    "cft_peer",
+    "cft_growth",
+    "cft_choice",
+    "input_speed",
+    "training_speed",
+    "training_memory",
+    "throughput",
+    "demo_seeds",
+)
 
 
 def main(names):
