@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     TypeAdapter,
@@ -28,6 +29,15 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+
+def _no_word_for_a_bool(value: object) -> object:
+    if isinstance(value, str) and value.strip().lower() in ("true", "false", "yes", "no", "none", "null", ""):
+        raise ValueError(f"'{value}' is taken for a path; write true or false")
+    return value
+
+
+_PathOrBool = Annotated[bool | str, BeforeValidator(_no_word_for_a_bool)]
 
 
 def _in_order(value: tuple[float, float]) -> tuple[float, float]:
@@ -96,7 +106,7 @@ class ModelSettings(Section):
 
     backbone: str = Field(description="a timm model's name, e.g. densenet121")
     image_size: int = Field(320, ge=32, le=4096, description="side of the square input, in pixels")
-    pretrained: bool | str = Field(False, description="true (timm downloads), false, or a local weights file")
+    pretrained: _PathOrBool = Field(False, description="true (timm downloads), false, or a local weights file")
     args: dict[str, Any] = Field(default_factory=dict, description="further arguments for timm.create_model")
     tta: int = Field(
         0,
@@ -126,7 +136,7 @@ class DataSettings(Section):
         pattern=r"^([0-9]+/[0-9]+)?$",
         description="I/K: leave part I (from 0) of K of the training patients out and predict them; empty: none",
     )
-    cache: bool | str = Field(
+    cache: _PathOrBool = Field(
         True,
         description="decoded images are kept in a file that is mapped into memory: under the runs' folder, in the "
         "folder named here, or (false) not at all",
@@ -224,7 +234,9 @@ class TrainingSettings(Section):
     schedule: Literal["one_cycle", "cosine"] = Field(
         "one_cycle", description="the rate's rise: one_cycle along a cosine from 1/25, cosine along a line from 0"
     )
-    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the learning rate rises (assumed)")
+    warmup: float = Field(
+        0.1, ge=0, lt=1, description="share of the steps, at least one, in which the rate rises (assumed)"
+    )
     clip_norm: float = Field(1.0, gt=0, description="largest norm of the gradient (assumed)")
     ema: float = Field(
         0.0,
@@ -235,7 +247,9 @@ class TrainingSettings(Section):
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share by which targets move towards 1/2")
     mixup: float = Field(0.0, ge=0, description="mixup's alpha (Zhang et al. 2018, arXiv 1710.09412); 0: off")
     balanced: bool = Field(
-        False, description="draw views so that each category's known classes come equally often, with repetition"
+        False,
+        description="draw views, with repetition, so that each category's classes come equally often, unknown labels "
+        "counting as what their policy makes of them",
     )
     select: Literal["competition", "all"] | Annotated[tuple[str, ...], Field(min_length=1)] = Field(
         "all", description="the categories whose mean AUROC chooses the epoch: the competition's, all learnt, or names"

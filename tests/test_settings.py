@@ -317,3 +317,10 @@ def test_reading_recipes_needs_neither_numpy_nor_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
+
+
+@pytest.mark.parametrize("key", ["data.cache", "model.pretrained"])
+@pytest.mark.parametrize("word", ["False", "TRUE", "no", "none"])
+def test_a_word_that_is_meant_as_a_bool_is_not_taken_for_a_path(key, word):
+    with pytest.raises(RecipeError, match=rf"{key}: '{word}' is taken for a path; write true or false$"):
+        load_recipe("densenet121", [f"{key}={word}"])

@@ -74,6 +74,7 @@ def train(
     """Train backbones, one run each, blanks assumed negative; what comes out lies in DIR/NAME."""
     from cxr_cft.settings import load_recipe
     from cxr_cft.training.folds import fold_name
+    from cxr_cft.training.processes import leave
 
     if name is not None and len(recipes) > 1:
         raise typer.BadParameter("one name cannot serve several recipes", param_hint="--name")
@@ -89,6 +90,7 @@ def train(
             _try(recipe, run_name, data, image_root)
         else:
             _train(recipe, run_name, data, weights, image_root, resume=resume)
+    leave()
 
 
 def train_all(
@@ -108,6 +110,7 @@ def train_all(
     from cxr_cft.data.table import data_folder
     from cxr_cft.settings import load_recipe
     from cxr_cft.training.folds import fold_name
+    from cxr_cft.training.processes import is_main, join, leave
 
     data_folder(data)
     failed = {}
@@ -117,17 +120,23 @@ def train_all(
         try:
             if (weights / name / "run.json").exists():
                 same = open_run(weights / name).info["recipe"] == recipe.model_dump(mode="json")
-                console.say(f"{weights / name}: complete{'' if same else ' (with other settings than now)'}, kept")
+                if is_main():
+                    console.say(f"{weights / name}: complete{'' if same else ' (with other settings than now)'}, kept")
                 continue
             _train(recipe, name, data, weights, image_root, resume=True)
         except CxrCftError as error:
+            if join().num_processes > 1:
+                raise  # the others wait for this one: the launcher ends them
             failed[name] = str(error)
         except Exception as error:
+            if join().num_processes > 1:
+                raise
             # Our own fault: its traceback is shown, and the other recipes still get their hours.
             console.trace(traceback.format_exc())
             failed[name] = f"{type(error).__name__}: {error}"
         if name in failed:
             console.say(f"{weights / name}: failed: {failed[name]}")
+    leave()
     if failed:
         told = "; ".join(f"{name}: {error}" for name, error in failed.items())
         raise CxrCftError(f"{len(failed)} of {len(loaded)} recipes failed: {told}")
@@ -200,7 +209,8 @@ def _facts(plan: Plan) -> dict[str, str]:
         "model": f"{model.backbone}, {plan.parameters / 1e6:.1f} million parameters, "
         f"{model.image_size} × {model.image_size} px, {_pretrained(model.pretrained)}",
         "steps": f"{training.epochs} epochs of {steps:,}, {training.batch_size} views each{accumulated}, "
-        f"by {training.optimizer} at {training.lr:g} ({training.schedule}), on {machines}",
+        f"by {training.optimizer} at {training.lr:g} ({training.schedule}), on {machines}, "
+        f"{'in float32' if plan.precision == 'no' else plan.precision + ' autocast'}",
         "chosen by": f"mean AUROC of {', '.join(plan.selected)} on the validation studies{left_out}",
     }
 

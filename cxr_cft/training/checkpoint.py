@@ -78,6 +78,8 @@ class Checkpoint:
         busy = f"run {run} is being trained by another process; wait for it, or choose another --name"
         try:
             with locked(self.folder / "lock", busy):
+                for left in (*self.folder.glob(".*.partial"), *run.glob(".*.partial")):
+                    left.unlink()  # what a killed training was writing
                 yield
         except CxrCftError as error:
             raise (RunError(busy) if str(error) == busy else error) from None
@@ -93,6 +95,8 @@ class Checkpoint:
         try:
             return load_file(path)
         except Exception as error:  # safetensors has an exception of its own for each kind of damage
+            if isinstance(error, (OSError, MemoryError)) and not isinstance(error, FileNotFoundError):
+                raise _unreadable(path, error) from error
             raise RunError(f"{path} is missing or damaged; delete {self.folder.parent} and train again") from error
 
     def save(self, standing: Standing, recipe: Recipe, data: str, state: dict[str, Any]) -> None:
@@ -115,13 +119,16 @@ class Checkpoint:
         run = self.folder.parent
         try:
             content = torch.load(self._state, map_location="cpu", weights_only=True)
+            begun_with, before = content.pop("data"), json.loads(content.pop("recipe"))
+            standing = Standing(**content.pop("standing"))
+        except (OSError, MemoryError) as error:
+            raise _unreadable(self._state, error) from error
         except Exception as error:
             # torch raises whatever the broken byte led it to; with weights_only none of it runs foreign code.
             raise RunError(f"{self._state} is damaged; delete {run} and train again") from error
-        if content.pop("data") != data:
+        if begun_with != data:
             raise RunError(f"{run} was begun with other data; go on with the same, or train under another --name")
-        standing = Standing(**content.pop("standing"))
-        changed = list(_differences(json.loads(content.pop("recipe")), recipe.model_dump(mode="json")))
+        changed = list(_differences(before, recipe.model_dump(mode="json")))
         fixed = [text for section, key, text in changed if key not in MENDABLE.get(section, ())]
         if fixed:
             raise RunError(
@@ -137,6 +144,11 @@ class Checkpoint:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def _unreadable(path: Path, error: BaseException) -> RunError:
+    """What is said where the machine, not the file, is to blame: it may pass, so nothing is to be deleted."""
+    return RunError(f"{path} could not be read: {error or 'no memory left'}")
+
+
 def _write(content: dict[str, Any], file: BinaryIO) -> None:
     try:
         torch.save(content, file)
@@ -150,6 +162,8 @@ def _write(content: dict[str, Any], file: BinaryIO) -> None:
 def _differences(before: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     """(section, key, `section.key: before → now`) of each setting that differs; keys outside sections have none."""
     for name, value in now.items():
+        if name == "cft":  # comes after training
+            continue
         earlier = before.get(name)
         if not isinstance(value, dict):
             if value != earlier:

@@ -12,6 +12,11 @@ from cxr_cft.settings import TrainingSettings
 
 GO_ON = "go on by --resume"
 
+# How torch words what it has no class of exceptions for.
+_CPU_FULL = ("DefaultCPUAllocator", "not enough memory")
+_GPU_FULL = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+_DEAD_WORKER = "DataLoader worker (pid"
+
 
 @contextmanager
 def explained(place: Callable[[], str], settings: TrainingSettings) -> Iterator[None]:
@@ -26,9 +31,11 @@ def explained(place: Callable[[], str], settings: TrainingSettings) -> Iterator[
         raise RunError(_out_of_memory(place(), settings, what)) from error
     except RuntimeError as error:
         text = str(error)
-        if "DefaultCPUAllocator" in text or "not enough memory" in text:
+        if any(words in text for words in _CPU_FULL):
             raise RunError(_out_of_memory(place(), settings, "memory")) from error
-        if "DataLoader worker" in text:
+        if any(words in text for words in _GPU_FULL):
+            raise RunError(_out_of_memory(place(), settings, "memory of the GPU")) from error
+        if _DEAD_WORKER in text:
             raise RunError(_dead_worker(place(), settings, text)) from error
         if settings.compile and type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             raise RunError(

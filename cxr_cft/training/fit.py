@@ -30,7 +30,7 @@ from cxr_cft.training.faults import GO_ON, explained
 from cxr_cft.training.inference import ordered_loader, over_batches
 from cxr_cft.training.learner import Learner
 from cxr_cft.training.model import Classifier
-from cxr_cft.training.processes import gathered, join, own_rows, share_buffers
+from cxr_cft.training.processes import check_agreement, gathered, join, own_rows, share_buffers
 
 LOOKED_AT = 50  # steps between two looks at a GPU's losses: each look makes it wait (assumed)
 WARM = 3  # steps that are not counted in the estimate: the first ones are slower (assumed)
@@ -93,7 +93,9 @@ class _Fitting:
         self.plain, self.views = (Views(task.train, size, how, images) for how in (None, recipe.augment))
         self.loader = loader(self.views, self.batches, settings.workers)
         self.own_valid = own_rows(task.valid)
-        self.validation = ordered_loader(self.own_valid, recipe, task.images.get("valid"))
+        self.validation = ordered_loader(
+            self.own_valid, recipe, task.images.get("valid"), processes=processes.num_processes
+        )
         self.checkpoint, self.board = Checkpoint(run), Board(run)
         self.standing = Standing()
         self.unseen: list[tuple[int, Tensor]] = []  # (step, loss) that nobody has looked at yet
@@ -109,7 +111,9 @@ class _Fitting:
 
     def resume(self) -> None:
         """Take up the saved state, if there is one; else show what will be learnt from."""
-        if not self.checkpoint.exists():
+        found = self.checkpoint.exists()
+        check_agreement(found, self.checkpoint.folder)
+        if not found:
             if self.main:
                 self.batches.epoch = 0
                 rows, seeds = self.batches.of_step(0)[: 2 * SHOWN], self.batches.seeds_of_step(0)
@@ -117,6 +121,7 @@ class _Fitting:
                 self.board.inputs(self.plain, self.views, shown)
             return
         self.standing, state = self.checkpoint.load(self.recipe, self.task.fingerprint)
+        check_agreement((self.standing.epochs, self.standing.step), self.checkpoint.folder)
         self.learner.load(state)
         standing, epochs = self.standing, self.settings.epochs
         where = f"after epoch {standing.epochs} of {epochs}"
@@ -132,7 +137,7 @@ class _Fitting:
         batches.epoch, batches.begin = standing.epochs, standing.step
         self.learner.model.train()
         description = f"epoch {standing.epochs + 1}/{self.settings.epochs}"
-        with torch.random.fork_rng(), explained(self._place, self.settings):
+        with torch.random.fork_rng(self._gpus), explained(self._place, self.settings):
             pieces = read_batches(self.loader)
             steps = range(standing.step, batches.steps)
             for step in self.progress.track(steps, description, len(steps), "batches"):
@@ -145,6 +150,10 @@ class _Fitting:
                     self.save()
         self._look()
         return standing.loss / len(self.task.train)
+
+    @property
+    def _gpus(self) -> list[torch.device]:
+        return [self.learner.device] if self.learner.device.type == "cuda" else []
 
     def _place(self) -> str:
         return f"in epoch {self.standing.epochs + 1}, batch {self.standing.step + 1},"
@@ -187,14 +196,14 @@ class _Fitting:
 
     def validate(self) -> NDArray[np.float64]:
         """AUROC (C,) over the validation studies; nan where a category has not both classes."""
-        judged = self.learner.judged.eval()
-        share_buffers(judged)
+        model = self.learner.evaluated.eval()
+        share_buffers(model)
         own = []
         if len(self.own_valid):
             # Without autocast: bf16 logits tie, and ties would choose the epoch.
             with explained(lambda: f"in validation after epoch {self.standing.epochs + 1}", self.settings):
                 device = self.learner.device
-                own = [over_batches(judged, self.validation, device, "  validation", self.progress)]
+                own = [over_batches(model, self.validation, device, "  validation", self.progress)]
         logits = gathered(own)
         if not np.isfinite(logits).all():
             raise self._diverged("the validation logits are not finite")
@@ -229,7 +238,7 @@ class _Fitting:
         if not self.main:
             return
         if best:
-            self.checkpoint.save_best(standing.best_epoch, self.learner.judged.state_dict())
+            self.checkpoint.save_best(standing.best_epoch, self.learner.evaluated.state_dict())
         curves = {"loss/train": loss, "lr": rate, "auroc/mean": mean}
         self.board.epoch(standing.epochs, curves | {f"auroc/{name}": score for name, score in by_category.items()})
 

@@ -54,14 +54,14 @@ def over_table(
     return over_batches(function, ordered_loader(table, recipe), device, description, progress)
 
 
-def inference_batch(recipe: Recipe) -> int:
+def inference_batch(recipe: Recipe, processes: int = 1) -> int:
     """Views a batch. Without a backward pass twice what training takes at once fits wherever training did."""
-    return 2 * -(-recipe.training.batch_size // recipe.training.accumulate)
+    return 2 * -(-recipe.training.batch_size // (recipe.training.accumulate * processes))
 
 
-def ordered_loader(table: Table, recipe: Recipe, images: CachedImages | None = None) -> Batches:
+def ordered_loader(table: Table, recipe: Recipe, images: CachedImages | None = None, *, processes: int = 1) -> Batches:
     """All views of a table in its order; whoever passes over it often keeps it, and with it the reading processes."""
-    batches = OrderedBatches(len(table), inference_batch(recipe))
+    batches = OrderedBatches(len(table), inference_batch(recipe, processes))
     return loader(Views(table, recipe.model.image_size, cache=images), batches, recipe.training.workers)
 
 

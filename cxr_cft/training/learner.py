@@ -11,6 +11,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from numpy.typing import NDArray
+from timm.layers import convert_sync_batchnorm
 from timm.utils import ModelEmaV3
 from torch import Tensor
 
@@ -29,7 +30,8 @@ class Learner:
     """A model that learns step by step from `batches`' views, whose targets and mask are (N, C).
 
     The loss of a step is the mean over all counting targets of its batch, whoever computes a part of it: neither the
-    number of processes nor `accumulate` changes what is learnt, but for batch norm, which sees a piece at a time.
+    number of processes nor `accumulate` changes what is learnt, but for what a piece draws (dropout, mixup) and for
+    batch norm, which sees a part at a time: on GPUs that of all processes, on CPUs that of each.
     """
 
     def __init__(
@@ -45,14 +47,19 @@ class Learner:
         self.steps = settings.epochs * batches.steps
         AcceleratorState._reset_state()  # one process trains several recipes, each with its own precision
         self.accelerator = Accelerator(
-            cpu=not torch.cuda.is_available(), mixed_precision=_precision(settings.precision)
+            cpu=not torch.cuda.is_available(), mixed_precision=resolved_precision(settings.precision)
         )
         self.device = self.accelerator.device
         layout = torch.channels_last if settings.channels_last else torch.contiguous_format
         self.model = model.to(self.device).to(memory_format=layout)
+        if batches.processes > 1 and self.device.type == "cuda":
+            convert_sync_batchnorm(self.model)  # type: ignore[no-untyped-call]
         self.average = ModelEmaV3(self.model, settings.ema, use_warmup=True) if settings.ema else None
         self.optimiser = self.accelerator.prepare_optimizer(build_optimiser(self.model, settings))
         self.parallel = self.accelerator.prepare_model(self.model)  # the model itself where one process trains
+        # Accelerate has put autocast around the model's own forward, where validation would take it too, and bf16
+        # logits tie: taken off again, as a step opens it itself.
+        self.accelerator.unwrap_model(self.parallel, keep_fp32_wrapper=False)
         self.network = torch.compile(self.parallel) if settings.compile else self.parallel
         smooth = settings.label_smoothing
         self.targets = torch.from_numpy(targets * np.float32(1 - smooth) + np.float32(smooth / 2))
@@ -105,7 +112,7 @@ class Learner:
         return learning_rate(self.settings, place, self.steps)
 
     @property
-    def judged(self) -> Classifier:
+    def evaluated(self) -> Classifier:
         """The network that is validated and kept: the moving average where there is one."""
         found: Classifier = self.model if self.average is None else self.average.module
         return found
@@ -134,9 +141,10 @@ class Learner:
             self.accelerator.scaler.load_state_dict(state["scaler"])
 
 
-def _precision(wanted: str) -> str:
+def resolved_precision(wanted: str) -> str:
+    """The autocast of `training.precision` on this machine. Raises RecipeError for fp16 without a GPU."""
     if wanted == "fp16" and not torch.cuda.is_available():
         raise RecipeError("training.precision = fp16 needs a GPU; bf16, no and auto do without")
     if wanted == "auto":
-        return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "no"
+        return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False) else "no"
     return wanted

@@ -63,15 +63,17 @@ def _shifted(images: Tensor, by: int) -> list[Tensor]:
     return [padded[..., top : top + side, left : left + side] for top, left in corners]
 
 
-def build_model(recipe: Recipe, categories: int) -> Classifier:
+def build_model(recipe: Recipe, categories: int, *, load_pretrained: bool = True) -> Classifier:
     """A fresh model, its random numbers drawn from the recipe's seed alone; the global generator stays as it was.
+
+    `load_pretrained=False` leaves the recipe's pretrained weights out, for a model whose weights come from elsewhere.
 
     Raises RecipeError for a backbone that timm does not have, arguments it does not take, or weights that cannot be
     had.
     """
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        return Classifier(recipe.model, categories, load_pretrained=True)
+        return Classifier(recipe.model, categories, load_pretrained=load_pretrained)
 
 
 def load_model(run: Run, *, tuned: bool = False) -> Classifier:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,12 +18,14 @@ from accelerate.utils import broadcast, broadcast_object_list, gather_object
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cxr_cft.data.cache import CachedImages
 from cxr_cft.data.table import Table
+from cxr_cft.errors import RunError
 from cxr_cft.progress import SILENT, Progress
 from cxr_cft.settings import Recipe
-from cxr_cft.training.inference import over_table
+from cxr_cft.training.inference import ordered_loader, over_batches
 
-PATIENCE = timedelta(days=1)
+TIMEOUT = timedelta(days=1)
 """How long processes wait for one another: while the first decodes images the others wait, for hours on large data. A
 process that dies is noticed by the launcher, which ends the others."""
 
@@ -30,7 +33,7 @@ process that dies is noticed by the launcher, which ends the others."""
 def join() -> PartialState:
     """This process among those that were started together. Raises what torch raises where they cannot be reached."""
     together = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    return PartialState(cpu=not torch.cuda.is_available(), **({"timeout": PATIENCE} if together else {}))
+    return PartialState(cpu=not torch.cuda.is_available(), **({"timeout": TIMEOUT} if together else {}))
 
 
 def leave() -> None:
@@ -40,8 +43,9 @@ def leave() -> None:
 
 
 def is_main() -> bool:
-    """Whether this process is the one that writes and tells; known without joining the others."""
-    return os.environ.get("RANK", "0") == "0"
+    """Whether this process is the one that writes and tells."""
+    main: bool = join().is_main_process
+    return main
 
 
 @contextmanager
@@ -53,17 +57,19 @@ def main_first() -> Iterator[bool]:
 
 
 def over_table_together(
-    function: Callable[[Tensor], Tensor], table: Table, recipe: Recipe, description: str, progress: Progress = SILENT
+    function: Callable[[Tensor], Tensor],
+    table: Table,
+    recipe: Recipe,
+    description: str,
+    progress: Progress = SILENT,
+    images: CachedImages | None = None,
 ) -> NDArray[np.float32]:
     """`over_table`, each process taking a stretch of the rows; every process gets all of it (N, K)."""
-    state = join()
-    mine = own_rows(table)
-    own = (
-        [over_table(function, mine, recipe, state.device, description, progress if state.is_main_process else SILENT)]
-        if len(mine)
-        else []
-    )
-    return gathered(own)
+    own = own_rows(table)
+    if not len(own):
+        return gathered([])
+    batches = ordered_loader(own, recipe, images, processes=join().num_processes)
+    return gathered([over_batches(function, batches, join().device, description, progress)])
 
 
 def own_rows(table: Table) -> Table:
@@ -86,6 +92,12 @@ def share_buffers(model: nn.Module) -> None:
     if join().num_processes > 1:
         for buffer in model.buffers():
             buffer.copy_(broadcast(buffer.contiguous()))
+
+
+def check_agreement(what: object, folder: Path) -> None:
+    """Raise RunError, in every process, unless all of them found the same in the folder that they must share."""
+    if join().num_processes > 1 and len(set(gather_object([what]))) > 1:
+        raise RunError(f"not all processes see the same {folder}; --weights must be a folder that all machines share")
 
 
 def summed(value: Tensor) -> Tensor:

@@ -26,18 +26,21 @@ from cxr_cft.data.labels import (
 )
 from cxr_cft.data.loader import share_imports
 from cxr_cft.data.predictions import write_logits
-from cxr_cft.data.splits import read_splits, training_splits
+from cxr_cft.data.splits import FOLD, read_splits, training_splits
 from cxr_cft.data.table import Table, check_images
 from cxr_cft.errors import DataError, RecipeError, RunError, did_you_mean, first_few
 from cxr_cft.progress import SILENT, Progress
 from cxr_cft.settings import Recipe
 from cxr_cft.training.checkpoint import Checkpoint
+from cxr_cft.training.faults import explained
 from cxr_cft.training.fit import Task, fit
 from cxr_cft.training.folds import join_if_complete
 from cxr_cft.training.inference import arithmetic_threads, inference_batch
+from cxr_cft.training.learner import resolved_precision
 from cxr_cft.training.model import Classifier, build_model, save_tensors
-from cxr_cft.training.processes import agreed, is_main, join, main_first, over_table_together
+from cxr_cft.training.processes import agreed, check_agreement, is_main, join, main_first, over_table_together
 
+IMAGES = "images"  # the folder beside the runs
 TRIED = 2  # batches of everything in a dry run
 
 
@@ -57,6 +60,7 @@ class Plan:
     undefined: tuple[str, ...]
     parameters: int
     device: str
+    precision: str
     processes: int
 
 
@@ -82,6 +86,8 @@ def train_run(
     process; DataError and RecipeError for data or settings that cannot be used, before anything is written.
     """
     check_name(name)
+    if name == IMAGES:
+        raise RunError(f"--name {IMAGES}: that is the folder of the decoded images; choose another name")
     folder = weights / name
     _check_free(folder, resume=resume)
     if not is_main():
@@ -138,18 +144,21 @@ def _train(
     progress: Progress,
 ) -> Run:
     checkpoint = Checkpoint(folder)
-    with main_first():  # weights are downloaded once
-        model = build_model(recipe, len(task.train.categories))
+    with main_first():  # weights are downloaded once, and not where they will come from the checkpoint
+        model = build_model(recipe, len(task.train.categories), load_pretrained=not checkpoint.exists())
     _start_head(model, task)
     announce(_plan(folder.name, recipe, splits, task, model))
     with ExitStack() as stack:
         if is_main():
             stack.enter_context(checkpoint.alone())
             _check_free(folder, resume=True)  # it may have been completed meanwhile
+        join().wait_for_everyone()
+        check_agreement(checkpoint.folder.is_dir(), folder)
         stack.enter_context(arithmetic_threads(recipe))
         images = _images(recipe, folder.parent, decoded, progress)
         standing = fit(model, replace(task, images=images), recipe, folder, progress)
-        _finish(Run(folder, {}), model, splits, recipe, progress)
+        with explained(lambda: "after the last epoch", recipe.training):
+            _finish(Run(folder, {}), model, splits, images, recipe, progress)
         if is_main():
             names = task.train.categories
             score = standing.best_score
@@ -193,6 +202,7 @@ def _check_free(folder: Path, *, resume: bool) -> None:
 
 def _data(recipe: Recipe, root: Path, image_root: Path | None, progress: Progress) -> tuple[dict[str, Table], Task]:
     """The splits as they are used, and what is to be learnt from them; all that can be wrong is found here."""
+    resolved_precision(recipe.training.precision)
     categories = chosen_categories(recipe.labels)
     splits = training_splits(root, categories, recipe.data, image_root, progress)
     task = _task(splits["train"], splits["valid"], recipe)
@@ -244,6 +254,7 @@ def _plan(name: str, recipe: Recipe, splits: dict[str, Table], task: Task, model
         undefined=tuple(n for n in _names(_selected(recipe, task.train.categories), task.train) if n not in chosen),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         device=torch.cuda.get_device_name() if state.device.type == "cuda" else "the CPU",
+        precision=resolved_precision(recipe.training.precision),
         processes=state.num_processes,
     )
 
@@ -255,7 +266,7 @@ def _unlearnt(task: Task) -> list[str]:
 
 def _images(recipe: Recipe, weights: Path, decoded: Mapping[str, Table], progress: Progress) -> dict[str, CachedImages]:
     """The images of those tables that are read in every epoch, decoded once."""
-    folder = Path(recipe.data.cache) if isinstance(recipe.data.cache, str) else weights / "images"
+    folder = Path(recipe.data.cache) if isinstance(recipe.data.cache, str) else weights / IMAGES
     if recipe.training.workers > 0:
         share_imports()  # the decoding processes are the first
     with main_first() as main:
@@ -270,7 +281,14 @@ def _first(table: Table, rows: int) -> Table:
     return table.take(np.arange(len(table)) < rows)
 
 
-def _finish(run: Run, model: Classifier, splits: dict[str, Table], recipe: Recipe, progress: Progress) -> None:
+def _finish(
+    run: Run,
+    model: Classifier,
+    splits: dict[str, Table],
+    images: Mapping[str, CachedImages],
+    recipe: Recipe,
+    progress: Progress,
+) -> None:
     """Write the weights, who was in which split, and the predictions of every split but training."""
     if is_main():
         save_tensors(run.model_file, model.state_dict())
@@ -278,7 +296,8 @@ def _finish(run: Run, model: Classifier, splits: dict[str, Table], recipe: Recip
         write_csv(run.path / "split.csv", ["Path", "split"], rows)
     for split, table in splits.items():
         if split != "train":
-            logits = over_table_together(model, table, recipe, f"predicting {split}", progress)
+            decoded = images.get("train" if split == FOLD else split)
+            logits = over_table_together(model, table, recipe, f"predicting {split}", progress, decoded)
             if is_main():
                 write_logits(run.predictions(split, tuned=False), table, logits)
 

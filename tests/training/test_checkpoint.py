@@ -179,6 +179,31 @@ def test_a_mended_setting_beside_a_fixed_one_is_not_what_is_refused(saved):
         saved[0].load(changed("training", batch_size=16, lr=1e-5), "data")
 
 
+def test_how_heads_will_be_tuned_is_no_matter_of_training(saved):
+    checkpoint, standing = saved
+    other = RECIPE.model_copy(update={"cft": RECIPE.cft.model_copy(update={"methods": ("asl",)})})
+    assert checkpoint.load(other, "data")[0] == standing
+
+
+def test_a_disk_that_cannot_be_read_now_is_no_reason_to_delete(saved, monkeypatch):
+    checkpoint, standing = saved
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "load", lambda *_, **__: (_ for _ in ()).throw(OSError(errno.EIO, "Input/output error")))
+        with pytest.raises(RunError, match=r"last\.pt could not be read: .*Input/output error$"):
+            checkpoint.load(RECIPE, "data")
+    assert checkpoint.load(RECIPE, "data")[0] == standing
+
+
+def test_what_a_killed_training_was_writing_is_swept_away(checkpoint):
+    run = checkpoint.folder.parent
+    checkpoint.folder.mkdir(parents=True, exist_ok=True)
+    left = [checkpoint.folder / ".last.pt.17.partial", run / ".model.safetensors.17.partial"]
+    for path in left:
+        path.touch()
+    with checkpoint.alone():
+        assert not any(path.exists() for path in left)
+
+
 def test_other_data_are_refused(saved):
     with pytest.raises(RunError, match=r"run was begun with other data; go on with the same, or train under another"):
         saved[0].load(RECIPE, "others")

@@ -30,6 +30,8 @@ def told(error, **settings):
         (MemoryError(), "memory"),
         (RuntimeError("[enforce fail] . DefaultCPUAllocator: can't allocate memory: you tried 3 bytes"), "memory"),
         (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 3 bytes."), "memory"),
+        (RuntimeError("CUDA error: out of memory"), "memory of the GPU"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "memory of the GPU"),
     ],
 )
 def test_out_of_memory_names_the_place_and_the_setting_to_change(error, what):
@@ -78,6 +80,7 @@ def test_a_network_that_cannot_be_compiled_is_trained_without():
     "error",
     [
         RuntimeError("mat1 and mat2 shapes cannot be multiplied"),
+        RuntimeError("Caught RuntimeError in DataLoader worker process 0.\nOriginal Traceback: ours"),
         ValueError("ours"),
         KeyboardInterrupt(),
         RunError("told already"),
@@ -88,6 +91,11 @@ def test_all_else_passes_as_it_is(error):
     with pytest.raises(type(error)) as raised, explained(lambda: "here", TrainingSettings(compile=True)):
         raise error
     assert raised.value is error
+
+
+def test_a_part_too_small_for_batch_norm_names_the_settings():
+    found = told(ValueError("Expected more than 1 value per channel when training, got input size [1, 8, 1, 1]"))
+    assert str(found).startswith("in epoch 2, batch 17, a part of a batch is a single view, too little for batch norm")
 
 
 def test_where_nothing_happens_nothing_is_said():

@@ -50,7 +50,7 @@ def learn(learner, begin=0, end=6):
 
 
 def weights(learner):
-    return {name: tensor.detach().clone() for name, tensor in learner.judged.state_dict().items()}
+    return {name: tensor.detach().clone() for name, tensor in learner.evaluated.state_dict().items()}
 
 
 @pytest.mark.parametrize("settings", [{"optimizer": "sgd", "lr": 0.1}, {"lr": 1e-3}, {"balanced": True, "ema": 0.9}])
@@ -163,12 +163,12 @@ def test_the_average_follows_the_weights_by_timms_formula_and_is_what_is_judged(
         for name, value in learner.model.state_dict().items():
             average[name] = decay * average[name] + (1 - decay) * value if step else value.clone()
     torch.testing.assert_close(weights(learner), average, rtol=1e-5, atol=1e-6)
-    assert not torch.equal(learner.judged.head.weight, learner.model.head.weight)
+    assert not torch.equal(learner.evaluated.head.weight, learner.model.head.weight)
 
 
 def test_without_an_average_the_model_itself_is_judged():
     learner = learner_of()
-    assert learner.judged is learner.model
+    assert learner.evaluated is learner.model
 
 
 STATES = [

@@ -19,21 +19,26 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
+from scipy.special import expit
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cxr_cft.artifacts import fingerprint, open_run
 from cxr_cft.cft.tune import tune_run
 from cxr_cft.data.images import preprocessing, read_image
-from cxr_cft.data.labels import CATEGORIES, COMPETITION
+from cxr_cft.data.labels import CATEGORIES, COMPETITION, known_labels
+from cxr_cft.data.splits import read_splits
+from cxr_cft.data.studies import aggregate_views
 from cxr_cft.errors import CxrCftError, DataError, RecipeError, RunError
-from cxr_cft.metrics import auroc
+from cxr_cft.metrics import auroc, per_category
 from cxr_cft.progress import Silent
 from cxr_cft.settings import Recipe
 from cxr_cft.training import fit
 from cxr_cft.training.batches import StepBatches
 from cxr_cft.training.checkpoint import Checkpoint
+from cxr_cft.training.inference import default_device, over_table
 from cxr_cft.training.learner import Learner
-from cxr_cft.training.model import Classifier
+from cxr_cft.training.model import Classifier, build_model, load_model
 from cxr_cft.training.train import dry_run, train_run
 
 BYTES = ("model.safetensors", "history.jsonl", "split.csv", "predictions/valid.csv", "predictions/test.csv")
@@ -809,3 +814,43 @@ def test_pictures_of_any_kind_can_be_trained_on(recipe, copied, tmp_path):
         changed.save(copied.parent / path)
     run = train_run(recipe, "modes", copied, tmp_path)
     assert set(pd.read_csv(run.path / "split.csv").query("split == 'train'")["Path"]) == set(paths)
+
+
+# ---- precision
+
+
+def test_under_autocast_the_epoch_is_chosen_and_predicted_in_float32_as_later_stages_do(recipe, data, tmp_path):
+    run = train_run(having(recipe, precision="bf16"), "half", data, tmp_path)
+    table = read_splits(data, run.categories)["valid"]
+    model = load_model(run)
+    logits = over_table(model, table, recipe, default_device(), "")
+    with torch.autocast("cpu", torch.bfloat16):
+        halved = over_table(model, table, recipe, default_device(), "")
+    assert np.abs(logits - halved).max() > 1e-3  # what the test could not tell apart otherwise
+    studies, scores = aggregate_views(table.paths, expit(logits.astype(np.float64)))
+    written = pd.read_csv(run.predictions("valid", tuned=False)).set_index("Study").loc[studies]
+    np.testing.assert_allclose(written, scores, rtol=0, atol=1e-6)  # another memory layout rounds otherwise
+    best = max(history_of(run), key=lambda epoch: epoch["mean_auroc"])
+    known = known_labels(table.study_labels()[1])
+    defined = (known == 1).any(axis=0) & (known == 0).any(axis=0)
+    assert per_category(auroc, known, written.to_numpy())[defined].mean() == pytest.approx(best["mean_auroc"], abs=1e-12)
+
+
+# ---- where weights come from
+
+
+def test_a_training_that_goes_on_needs_no_pretrained_file_any_more(recipe, data, tmp_path):
+    state = build_model(recipe.model_copy(update={"seed": 9}), 1).backbone.state_dict()
+    source = tmp_path / "pretrained.safetensors"
+    save_file(state, source)
+    given = recipe.model_copy(update={"model": recipe.model.model_copy(update={"pretrained": str(source)})})
+    whole = train_run(given, "whole", data, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        train_run(given, "cut", data, tmp_path, progress=Interrupted(2))
+    source.unlink()
+    check_same(train_run(given, "cut", data, tmp_path, resume=True).path, whole.path)
+
+
+def test_a_run_cannot_take_the_place_of_the_decoded_images(recipe, data, tmp_path):
+    with pytest.raises(RunError, match=r"--name images: that is the folder of the decoded images"):
+        train_run(recipe, "images", data, tmp_path)
