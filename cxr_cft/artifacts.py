@@ -117,6 +117,16 @@ def locked(path: Path, busy: str, *, wait: bool = False, progress: Progress = SI
                 return
 
 
+def hold(path: Path) -> int:
+    """The descriptor of the opened file `path`, which `locked` lets no other process have until it is closed.
+
+    Any number of processes can hold it at once. Raises OSError where there is no such file.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    _lock(descriptor, wait=True, shared=True)
+    return descriptor
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` so that `path` holds either what it held before or all of it."""
     with replacing(path) as beside:
@@ -297,11 +307,11 @@ def check_name(name: str) -> None:
         raise RunError(f"'{name}' is no name for a folder; use letters, digits, - and _")
 
 
-def _lock(file: io.FileIO, *, wait: bool) -> bool:
-    """Whether the file is now this process's."""
+def _lock(file: io.FileIO | int, *, wait: bool, shared: bool = False) -> bool:
+    """Whether the file is now this process's, or of those that share it."""
     if sys.platform != "win32":
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             return False
         except OSError as error:

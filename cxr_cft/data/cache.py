@@ -6,7 +6,9 @@ import errno
 import hashlib
 import io
 import json
+import os
 import shutil
+import weakref
 import zlib
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
@@ -21,7 +23,7 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from PIL import __version__ as pillow
 
-from cxr_cft.artifacts import UNWRITABLE, locked, make_folder, npy_header, read_json, write_array, write_json
+from cxr_cft.artifacts import UNWRITABLE, hold, locked, make_folder, npy_header, read_json, write_array, write_json
 from cxr_cft.data.decode import Chunk, Decoded, decoded, processes_for, write_all
 from cxr_cft.data.images import preprocessing
 from cxr_cft.data.table import Table
@@ -33,17 +35,20 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _ELSEWHERE = "keep decoded images elsewhere (`--set data.cache=DIR`) or not at all (`--set data.cache=false`)"
 
 
-def cached_images(table: Table, size: int, folder: Path, progress: Progress = SILENT) -> CachedImages:
+def cached_images(
+    table: Table, size: int, folder: Path, progress: Progress = SILENT, *, part: str = "all"
+) -> CachedImages:
     """Every image of a table as `read_image` fits it into (`size`, `size`), decoded now or by an earlier call.
 
     `folder`/KEY.npy holds them, (N, S, S) uint8, KEY.crc.npy a checksum of each, and KEY.json, written last, what
     they are of: rows, images, preprocessing, Pillow. Where all that agrees nothing is decoded. Otherwise those of the
-    same CSV, image folder and size are removed and all are decoded, by as many processes as there are cores for;
-    killed at any point, the next call goes on to the same bytes. So give it the whole CSV's table: parts of it are read
-    from the same file, and two parts given in turn would remove each other's.
+    same CSV, `part`, image folder and size that no process is reading are removed and all are decoded, by as many
+    processes as there are cores for; killed at any point, the next call goes on to the same bytes. So give it the whole
+    CSV's table, or a part of it under a name: smaller ones are read from the same file, and two parts of one name given
+    in turn would remove each other's.
     Raises DataError for an image that is missing or cannot be read, CxrCftError where the disk does not take them.
     """
-    place = _Place.of(table, size, folder)
+    place = _Place.of(table, size, folder, part)
     if not place.complete():
         make_folder(folder)
         _remove_outdated(place, progress)
@@ -52,18 +57,23 @@ def cached_images(table: Table, size: int, folder: Path, progress: Progress = SI
             if not place.complete():
                 _Build(place, table, size, record, progress).run()
     _unlink(place.record)  # not only where it was just made: a process killed at its very end leaves it
-    return CachedImages(place.images, place.sums, table, size)
+    return CachedImages(place.images, place.sums, place.manifest, table, size)
 
 
 class CachedImages:
     """The decoded images of a table: `rows` finds those of the table or a part of it, `read` reads one.
 
-    Another process gets the files' names and maps them itself; it reads by row.
+    Another process gets the files' names and maps them itself; it reads by row. As long as this one is there, no
+    process removes the files.
     """
 
-    def __init__(self, images: Path, sums: Path, table: Table, size: int):
+    def __init__(self, images: Path, sums: Path, manifest: Path, table: Table, size: int):
         self.images, self.sums, self.size = images.absolute(), sums.absolute(), size
         self._table: Table | None = table
+        try:
+            weakref.finalize(self, os.close, hold(manifest))
+        except OSError as error:
+            raise DataError(f"{manifest} cannot be read: {error}; repeat the command, which decodes anew") from error
 
     def __getstate__(self) -> dict[str, Any]:
         return {"images": self.images, "sums": self.sums, "size": self.size, "_table": None}
@@ -119,14 +129,14 @@ class _Place:
     shape: tuple[int, int, int]
 
     @classmethod
-    def of(cls, table: Table, size: int, folder: Path) -> _Place:
+    def of(cls, table: Table, size: int, folder: Path, part: str) -> _Place:
         key = {
             "rows": hashlib.sha256("\n".join(table.paths).encode()).hexdigest(),
             "images": table.image_digest(),
             "preprocessing": preprocessing(size),
             "pillow": pillow,
         }
-        of = {"source": str(table.source.resolve()), "folder": str(table.images.resolve()), "size": size}
+        of = {"source": str(table.source.resolve()), "part": part, "folder": str(table.images.resolve()), "size": size}
         return cls(folder, {"key": key, **of}, (len(table), size, size))
 
     @property
@@ -181,10 +191,12 @@ def _remove_outdated(place: _Place, progress: Progress) -> None:
             with suppress(CxrCftError):
                 found = read_json(manifest)
                 if _same(found, place):
-                    changed = [part for part in place.what["key"] if found["key"].get(part) != place.what["key"][part]]
-                    progress.note(f"{manifest.with_suffix('.npy')} is removed: changed since: {', '.join(changed)}")
-                    # The manifest last: it is what leads here again.
-                    _unlink(manifest.with_suffix(".npy"), manifest.with_suffix(".crc.npy"), manifest)
+                    with locked(manifest, "it is being read"):
+                        key = place.what["key"]
+                        changed = ", ".join(part for part in key if found["key"].get(part) != key[part])
+                        progress.note(f"{manifest.with_suffix('.npy')} is removed: changed since: {changed}")
+                        # The manifest last: it is what leads here again.
+                        _unlink(manifest.with_suffix(".npy"), manifest.with_suffix(".crc.npy"), manifest)
     for record in sorted(place.folder.glob("*.partial.jsonl")):
         if record != place.record and _same(_parse(_content(record))[0], place):
             with suppress(CxrCftError), locked(record, "busy"):
@@ -228,7 +240,8 @@ class _Build:
             for _ in self.progress.track(finished, f"decoding {source.name}", len(rest), "images"):
                 pass
             write_array(place.sums, self.sums)
-            place.partial.replace(place.images)
+            with suppress(FileNotFoundError):  # without locks, another process may just have been as far
+                place.partial.replace(place.images)
             write_json(place.manifest, {**place.what, "count": len(self.table)})
         except OSError as error:
             if error.errno in _FULL:

@@ -26,7 +26,7 @@ from cxr_cft.data.labels import (
 )
 from cxr_cft.data.loader import share_imports
 from cxr_cft.data.predictions import write_logits
-from cxr_cft.data.splits import FOLD, read_splits, training_splits
+from cxr_cft.data.splits import FOLD, read_splits, training_splits, usable_views
 from cxr_cft.data.table import Table, check_images
 from cxr_cft.errors import DataError, RecipeError, RunError, did_you_mean, first_few
 from cxr_cft.progress import SILENT, Progress
@@ -93,8 +93,9 @@ def train_run(
     if not is_main():
         announce, progress = (lambda plan: None), SILENT  # noqa: ARG005
     splits, task = _data(recipe, root, image_root, progress)
-    # All of a CSV's views are decoded, so that folds and trainings on frontal views share them.
-    decoded = read_splits(root, (), image_root) if recipe.data.cache else {}
+    # All of a CSV's views of that kind are decoded, so that folds share them.
+    tables = read_splits(root, (), image_root) if recipe.data.cache else {}
+    decoded = {split: usable_views(table, recipe.data.views) for split, table in tables.items()}
     return _train(recipe, folder, root, image_root, splits, decoded, task, announce, progress)
 
 
@@ -271,7 +272,9 @@ def _images(recipe: Recipe, weights: Path, decoded: Mapping[str, Table], progres
         share_imports()  # the decoding processes are the first
     with main_first() as main:
         return {
-            split: cached_images(table, recipe.model.image_size, folder, progress if main else SILENT)
+            split: cached_images(
+                table, recipe.model.image_size, folder, progress if main else SILENT, part=recipe.data.views
+            )
             for split, table in decoded.items()
             if split in ("train", "valid")
         }

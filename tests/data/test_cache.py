@@ -175,7 +175,8 @@ def test_223414_views_cost_little_memory(tmp_path):
     count = 223_414
     paths = tuple(f"CheXpert-v1.0/train/patient{row:05d}/study1/view1_frontal.jpg" for row in range(count))
     large = Table(tmp_path / "train.csv", paths, ("",) * count, (), np.empty((count, 0)), tmp_path, 1)
-    cached = CachedImages(tmp_path / "a.npy", tmp_path / "a.crc.npy", large, 320)
+    (tmp_path / "a.json").touch()
+    cached = CachedImages(tmp_path / "a.npy", tmp_path / "a.crc.npy", tmp_path / "a.json", large, 320)
     assert len(pickle.dumps(cached)) < 1000
     assert cached.rows(large).nbytes == 4 * count
     views = Views(large, 320, cache=cached)
@@ -246,6 +247,27 @@ def test_another_preprocessing_or_pillow_is_another_cache(table, folder, monkeyp
     cached_images(table, SIZE, folder)
     assert len(read) == 12
     assert len(outputs(folder)) == 3
+
+
+def test_images_that_are_being_read_stay_until_nobody_reads_them(table, folder, notes):
+    before = cached_images(table, SIZE, folder)
+    old = the(folder, "npy")
+    truth = expected(table)
+    table = replace_an_image(table)
+    cached_images(table, SIZE, folder, notes)
+    assert notes.told == []
+    np.testing.assert_array_equal(contents(before, table), truth)
+    del before
+    cached_images(touch_an_image(table), SIZE, folder)
+    assert not old.exists()
+
+
+def test_parts_of_a_csv_under_names_of_their_own_stay_beside_each_other(table, folder, read):
+    part = drop_a_row(table)
+    for _ in range(2):
+        cached_images(table, SIZE, folder)
+        cached_images(part, SIZE, folder, part="frontal")
+    assert len(read) == len(table) + len(part)
 
 
 def test_other_sizes_csvs_and_folders_stay(table, folder, tmp_path, read):

@@ -833,7 +833,9 @@ def test_under_autocast_the_epoch_is_chosen_and_predicted_in_float32_as_later_st
     best = max(history_of(run), key=lambda epoch: epoch["mean_auroc"])
     known = known_labels(table.study_labels()[1])
     defined = (known == 1).any(axis=0) & (known == 0).any(axis=0)
-    assert per_category(auroc, known, written.to_numpy())[defined].mean() == pytest.approx(best["mean_auroc"], abs=1e-12)
+    assert per_category(auroc, known, written.to_numpy())[defined].mean() == pytest.approx(
+        best["mean_auroc"], abs=1e-12
+    )
 
 
 # ---- where weights come from
