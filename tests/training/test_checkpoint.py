@@ -2,6 +2,7 @@
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -45,15 +46,15 @@ def test_what_was_saved_is_there_again(saved):
 def test_an_earlier_best_goes_only_after_the_state_that_counts_the_new_one(saved, monkeypatch):
     checkpoint, standing = saved
     checkpoint.save_best(3, {"weight": torch.zeros(3)})
-    replace = os.replace
+    replace = Path.replace
 
     def killed(source, target):
-        if str(target).endswith("last.pt"):
+        if Path(target).name == "last.pt":
             raise KeyboardInterrupt
-        replace(source, target)
+        return replace(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", killed)
+        patch.setattr(Path, "replace", killed)
         with pytest.raises(KeyboardInterrupt):
             checkpoint.save(Standing(**{**vars(standing), "best_epoch": 3}), RECIPE, "data", STATE)
     found = checkpoint.load(RECIPE, "data")[0].best_epoch
