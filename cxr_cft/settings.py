@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,6 +36,10 @@ def _no_word_for_a_bool(value: object) -> object:
     if isinstance(value, str) and value.strip().lower() in ("true", "false", "yes", "no", "none", "null", ""):
         raise ValueError(f"'{value}' is taken for a path; write true or false")
     return value
+
+
+def _one_name_for_a_list(value: object) -> object:
+    return (value,) if isinstance(value, str) and value not in ("competition", "all") else value
 
 
 _PathOrBool = Annotated[bool | str, BeforeValidator(_no_word_for_a_bool)]
@@ -133,7 +138,6 @@ class DataSettings(Section):
     )
     fold: str = Field(
         "",
-        pattern=r"^([0-9]+/[0-9]+)?$",
         description="I/K: leave part I (from 0) of K of the training patients out and predict them; empty: none",
     )
     cache: _PathOrBool = Field(
@@ -146,6 +150,8 @@ class DataSettings(Section):
     @classmethod
     def _a_part_of_several(cls, value: str) -> str:
         if value:
+            if not re.fullmatch(r"[0-9]+/[0-9]+", value):
+                raise ValueError(f"'{value}' is no I/K; write e.g. 0/5 for the first of five parts")
             part, parts = map(int, value.split("/"))
             if parts < 2 or part >= parts:
                 raise ValueError("the parts of K, at least 2, are 0/K to K-1/K, e.g. 0/5 to 4/5")
@@ -251,7 +257,10 @@ class TrainingSettings(Section):
         description="draw views, with repetition, so that each category's classes come equally often, unknown labels "
         "counting as what their policy makes of them",
     )
-    select: Literal["competition", "all"] | Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+    select: Annotated[
+        Literal["competition", "all"] | Annotated[tuple[str, ...], Field(min_length=1)],
+        BeforeValidator(_one_name_for_a_list),
+    ] = Field(
         "all", description="the categories whose mean AUROC chooses the epoch: the competition's, all learnt, or names"
     )
     patience: int = Field(0, ge=0, description="epochs without a better mean AUROC before training ends; 0: all epochs")
@@ -261,7 +270,11 @@ class TrainingSettings(Section):
     channels_last: bool = Field(True, description="memory layout of images; faster for convolutions")
     compile: bool = Field(False, description="torch.compile: minutes at first, faster steps afterwards, on a GPU")
     threads: int = Field(0, ge=0, description="threads of the arithmetic on the CPU; 0: as many as torch takes")
-    workers: int = Field(4, ge=0, description="processes that read and augment images, for each that trains")
+    workers: int = Field(
+        4,
+        ge=0,
+        description="processes that read and augment images, for each that trains; no more than there are processors",
+    )
     save_minutes: float = Field(
         10.0, ge=0, description="the most work that a kill costs; 0: a checkpoint every step (assumed)"
     )
@@ -386,6 +399,8 @@ def _apply(content: dict[str, Any], override: str) -> None:
         value = text.strip()  # a bare word is a string: --set model.backbone=densenet169
     table = content
     for section in sections:
+        if section in ("blank", "uncertain") and isinstance(table.get(section), str | list):
+            table[section] = {"default": table[section]}  # what it was for all, it stays for the others
         table = table.setdefault(section, {})
         if not isinstance(table, dict):
             raise RecipeError(f"--set {override}: {section} is a value, not a section")

@@ -324,3 +324,20 @@ def test_reading_recipes_needs_neither_numpy_nor_torch():
 def test_a_word_that_is_meant_as_a_bool_is_not_taken_for_a_path(key, word):
     with pytest.raises(RecipeError, match=rf"{key}: '{word}' is taken for a path; write true or false$"):
         load_recipe("densenet121", [f"{key}={word}"])
+
+
+def test_one_category_that_selects_may_stand_without_a_list():
+    assert load_recipe("densenet121", ["training.select=Edema"])[1].training.select == ("Edema",)
+
+
+def test_what_blanks_become_can_be_set_for_one_category_where_the_recipe_says_it_for_all():
+    blank = load_recipe("densenet121", ["labels.blank.Edema=ignore"])[1].labels.blank
+    assert blank == {"default": "negative", "Edema": "ignore"}
+
+
+@pytest.mark.parametrize("fold", ["a/b", "5-0", "1/2/3", "-1/3"])
+def test_a_fold_that_is_none_is_told_with_an_example(fold):
+    with pytest.raises(
+        RecipeError, match=rf"data.fold: '{fold}' is no I/K; write e.g. 0/5 for the first of five parts$"
+    ):
+        load_recipe("densenet121", [f"data.fold={fold}"])

@@ -10,7 +10,7 @@ import typer
 
 from cxr_cft.cli import console
 from cxr_cft.cli.options import DEFAULT_WEIGHTS, Data, ImageRoot, Weights
-from cxr_cft.errors import CxrCftError
+from cxr_cft.errors import CxrCftError, RunError
 
 if TYPE_CHECKING:
     from cxr_cft.settings import Recipe
@@ -106,7 +106,6 @@ def train_all(
     image_root: ImageRoot = None,
 ) -> None:
     """Train several recipes; what is complete is kept, what is unfinished is resumed, what fails is told at the end."""
-    from cxr_cft.artifacts import open_run
     from cxr_cft.data.table import data_folder
     from cxr_cft.settings import load_recipe
     from cxr_cft.training.folds import fold_name
@@ -119,9 +118,9 @@ def train_all(
         name = fold_name(stem, recipe.data.fold) if recipe.data.fold else stem
         try:
             if (weights / name / "run.json").exists():
-                same = open_run(weights / name).info["recipe"] == recipe.model_dump(mode="json")
+                told = _kept(weights / name, recipe, data)
                 if is_main():
-                    console.say(f"{weights / name}: complete{'' if same else ' (with other settings than now)'}, kept")
+                    console.say(told)
                 continue
             _train(recipe, name, data, weights, image_root, resume=True)
         except CxrCftError as error:
@@ -140,6 +139,20 @@ def train_all(
     if failed:
         told = "; ".join(f"{name}: {error}" for name, error in failed.items())
         raise CxrCftError(f"{len(failed)} of {len(loaded)} recipes failed: {told}")
+
+
+def _kept(path: Path, recipe: Recipe, data: Path) -> str:
+    """What is said of a complete run. Raises RunError if it is damaged or of other data."""
+    from cxr_cft.artifacts import fingerprint, open_run
+    from cxr_cft.training.checkpoint import differences
+
+    info = open_run(path).info
+    if info["data"]["fingerprint"] != fingerprint(data / "train.csv", data / "valid.csv"):
+        raise RunError("it is complete, but of other data; give another folder by --weights, or delete it")
+    changed = [text for _, _, text in differences(info["recipe"], recipe.model_dump(mode="json"))]
+    if changed:
+        return f"{path}: complete, kept; delete it to train with other settings ({'; '.join(changed)})"
+    return f"{path}: complete, kept"
 
 
 def _train(recipe: Recipe, name: str, data: Path, weights: Path, image_root: Path | None, *, resume: bool) -> None:
@@ -200,7 +213,6 @@ def _facts(plan: Plan) -> dict[str, str]:
     recipe, training = plan.recipe, plan.recipe.training
     model = recipe.model
     tables = plan.splits.items()
-    steps = -(-len(plan.splits["train"]) // training.batch_size)
     accumulated = f" in {training.accumulate} parts" if training.accumulate > 1 else ""
     machines = f"{plan.processes} processes on {plan.device}" if plan.processes > 1 else plan.device
     left_out = f"; undefined there, so left out: {', '.join(plan.undefined)}" if plan.undefined else ""
@@ -208,7 +220,7 @@ def _facts(plan: Plan) -> dict[str, str]:
         "data": ", ".join(f"{split} {len(t):,} views of {len(set(t.patients)):,} patients" for split, t in tables),
         "model": f"{model.backbone}, {plan.parameters / 1e6:.1f} million parameters, "
         f"{model.image_size} × {model.image_size} px, {_pretrained(model.pretrained)}",
-        "steps": f"{training.epochs} epochs of {steps:,}, {training.batch_size} views each{accumulated}, "
+        "steps": f"{training.epochs} epochs of {plan.steps:,}, {training.batch_size} views each{accumulated}, "
         f"by {training.optimizer} at {training.lr:g} ({training.schedule}), on {machines}, "
         f"{'in float32' if plan.precision == 'no' else plan.precision + ' autocast'}",
         "chosen by": f"mean AUROC of {', '.join(plan.selected)} on the validation studies{left_out}",

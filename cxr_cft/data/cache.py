@@ -50,7 +50,10 @@ def cached_images(
     """
     place = _Place.of(table, size, folder, part)
     if not place.complete():
-        make_folder(folder)
+        try:
+            make_folder(folder)
+        except CxrCftError as error:
+            raise CxrCftError(f"{error}; {_ELSEWHERE}") from error
         _remove_outdated(place, progress)
         busy = f"{place.images} is being made by another process; waiting until that is done"
         with locked(place.record, busy, wait=True, progress=progress) as record:

@@ -108,10 +108,14 @@ def _leave_after(sentinel: int) -> None:
     os._exit(1)  # whoever would be told is gone
 
 
+def processors() -> int:
+    """How many processors this process may use: in a container fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def processes_for(rows: int) -> int:
     """How many processes decode so many images."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, rows // ROWS_A_PROCESS)
+    return min(processors(), rows // ROWS_A_PROCESS)
 
 
 def unreadable(source: Path, file: Path, error: OSError) -> DataError:

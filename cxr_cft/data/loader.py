@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cxr_cft.data.augment import Pixels, augmentation
 from cxr_cft.data.cache import CachedImages
-from cxr_cft.data.decode import CLEAN_START, unreadable
+from cxr_cft.data.decode import CLEAN_START, processors, unreadable
 from cxr_cft.data.images import read_image
 from cxr_cft.data.table import Table
 from cxr_cft.errors import DataError
@@ -97,8 +97,9 @@ class OrderedBatches(Sampler[list[tuple[int, int]]]):
 def loader(
     views: Views, batches: Sampler[list[tuple[int, int]]], workers: int
 ) -> DataLoader[tuple[torch.Tensor, torch.Tensor]]:
-    """Batches ((B, 1, S, S) uint8, (B,) rows) in the sampler's order, read by `workers` processes."""
+    """Batches ((B, 1, S, S) uint8, (B,) rows) in the sampler's order, read by `workers` processes at most."""
     if workers > 0:
+        workers = min(workers, processors())  # more would only wait for each other
         share_imports()
     return DataLoader(
         views,

@@ -12,7 +12,8 @@ from torch.utils.data import Sampler
 class StepBatches(Sampler[list[tuple[int, int]]]):
     """One epoch's batches of (row, augmentation seed) for one process, drawn from (seed, epoch) alone.
 
-    A step takes the next `batch_size` rows of the epoch's order, the last step what is left. Every process cuts the
+    A step takes the next `batch_size` rows of the epoch's order, the last step what is left; a single row that would be
+    left, which batch norm may not take, joins the step before. Every process cuts the
     step's rows into processes × parts pieces and takes its own, one piece a batch: together the processes see each row
     once, and what a step learns from does not depend on their number. Where a step has fewer rows than pieces, an
     empty piece is filled by the step's first row, so that all processes pass over the network equally often; `share`
@@ -36,6 +37,8 @@ class StepBatches(Sampler[list[tuple[int, int]]]):
         self.rows, self.batch_size, self.seed, self.odds = rows, batch_size, seed, odds
         self.parts, self.process, self.processes = parts, process, processes
         self.steps = -(-rows // batch_size)
+        if rows % batch_size == 1 and self.steps > 1:
+            self.steps -= 1
         self.begin = 0
         self.epoch = 0
 
@@ -56,11 +59,11 @@ class StepBatches(Sampler[list[tuple[int, int]]]):
 
     def of_step(self, step: int) -> NDArray[np.int64]:
         """The rows that a step learns from, of all processes."""
-        return self._order[step * self.batch_size : (step + 1) * self.batch_size]
+        return self._order[self._of_step(step)]
 
     def seeds_of_step(self, step: int) -> NDArray[np.int64]:
         """Their augmentation seeds."""
-        return self._seeds[step * self.batch_size : (step + 1) * self.batch_size]
+        return self._seeds[self._of_step(step)]
 
     def share(self, step: int, part: int) -> NDArray[np.int64]:
         """The rows of one piece of this process; empty where there are fewer rows than pieces."""
@@ -77,8 +80,12 @@ class StepBatches(Sampler[list[tuple[int, int]]]):
                     positions = np.array([step * self.batch_size])
                 yield list(zip(self._order[positions].tolist(), self._seeds[positions].tolist(), strict=True))
 
+    def _of_step(self, step: int) -> NDArray[np.int64]:
+        stop = self.rows if step == self.steps - 1 else (step + 1) * self.batch_size
+        return np.arange(step * self.batch_size, stop)
+
     def _positions(self, step: int, part: int) -> NDArray[np.int64]:
-        positions = np.arange(step * self.batch_size, min((step + 1) * self.batch_size, self.rows))
+        positions = self._of_step(step)
         return np.array_split(positions, self.processes * self.parts)[self.process * self.parts + part]
 
 

@@ -128,7 +128,7 @@ class Checkpoint:
             raise RunError(f"{self._state} is damaged; delete {run} and train again") from error
         if begun_with != data:
             raise RunError(f"{run} was begun with other data; go on with the same, or train under another --name")
-        changed = list(_differences(before, recipe.model_dump(mode="json")))
+        changed = list(differences(before, recipe.model_dump(mode="json")))
         fixed = [text for section, key, text in changed if key not in MENDABLE.get(section, ())]
         if fixed:
             raise RunError(
@@ -159,8 +159,11 @@ def _write(content: dict[str, Any], file: BinaryIO) -> None:
         raise
 
 
-def _differences(before: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """(section, key, `section.key: before → now`) of each setting that differs; keys outside sections have none."""
+def differences(before: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """(section, key, `section.key: before → now`) of each setting of training in which two resolved recipes differ.
+
+    Keys outside sections have none.
+    """
     for name, value in now.items():
         if name == "cft":  # comes after training
             continue

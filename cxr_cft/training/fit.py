@@ -63,11 +63,15 @@ def fit(model: Classifier, task: Task, recipe: Recipe, run: Path, progress: Prog
     """
     fitting = _Fitting(model, task, recipe, run, progress)
     fitting.resume()
-    while not fitting.done:
-        loss = fitting.train_epoch()
-        scores = fitting.validate()
-        fitting.record(loss, scores)
-        fitting.save()
+    try:
+        while not fitting.done:
+            loss = fitting.train_epoch()
+            scores = fitting.validate()
+            fitting.record(loss, scores)
+            fitting.save()
+    except KeyboardInterrupt:
+        progress.note(f"interrupted; {GO_ON}, {fitting.kept}")
+        raise
     return fitting.finish()
 
 
@@ -99,7 +103,7 @@ class _Fitting:
         self.checkpoint, self.board = Checkpoint(run), Board(run)
         self.standing = Standing()
         self.unseen: list[tuple[int, Tensor]] = []  # (step, loss) that nobody has looked at yet
-        self.saved = time.monotonic()
+        self.saved, self.kept = time.monotonic(), "from the beginning: there is no checkpoint yet"
         self.timed, self.warm, self.told = 0, self.saved, False  # steps of this process, for the estimate
 
     @property
@@ -127,6 +131,7 @@ class _Fitting:
         where = f"after epoch {standing.epochs} of {epochs}"
         if standing.step:
             where = f"in epoch {standing.epochs + 1} of {epochs}, after batch {standing.step} of {self.batches.steps}"
+        self.kept = where
         self.progress.note(f"going on {where}")
         for change in standing.changes:
             self.progress.note(f"changed: {change}")
@@ -167,7 +172,7 @@ class _Fitting:
                 raise self._diverged(f"batch {step + 1} (views from {first} on), the loss is {value}")
             self.standing.loss += value * len(rows)
             best = f", best AUROC {self.standing.best_score:.4f}" * bool(self.standing.best_epoch)
-            self.progress.status(f"loss {value:.4f}{best}")
+            self.progress.status(f"batch loss {value:.4f}{best}")
         self.unseen.clear()
 
     def _diverged(self, what: str) -> RunError:
@@ -232,8 +237,12 @@ class _Fitting:
             }
         )
         self.progress.note(
-            f"epoch {standing.epochs}/{self.settings.epochs}: loss {loss:.4f}, validation AUROC {mean:.4f}"
-            + (", the best so far" if best else f"; best {standing.best_score:.4f} in epoch {standing.best_epoch}")
+            f"epoch {standing.epochs}/{self.settings.epochs}: loss {loss:.4f}, validation AUROC {_written(mean)}"
+            + (
+                ", the best so far"
+                if best
+                else f"; best {_written(standing.best_score)} in epoch {standing.best_epoch}"
+            )
         )
         if not self.main:
             return
@@ -249,8 +258,12 @@ class _Fitting:
         self._look()
         if not self.learner.finite():
             raise self._diverged(f"after batch {self.standing.step}, the weights are not finite")
-        self.checkpoint.save(self.standing, self.recipe, self.task.fingerprint, self.learner.state())
+        standing = self.standing
+        self.checkpoint.save(standing, self.recipe, self.task.fingerprint, self.learner.state())
         self.saved = time.monotonic()
+        self.kept = f"from the checkpoint after epoch {standing.epochs}" + f", batch {standing.step}" * bool(
+            standing.step
+        )
 
     def finish(self) -> Standing:
         """Put the best epoch's weights into the model."""
@@ -261,3 +274,7 @@ class _Fitting:
         if self.standing.epochs < self.settings.epochs:
             self.progress.note(f"ended early: no better mean AUROC for {self.settings.patience} epochs")
         return self.standing
+
+
+def _written(score: float) -> str:
+    return "undefined" if math.isnan(score) else f"{score:.4f}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -31,6 +32,7 @@ from cxr_cft.data.table import Table, check_images
 from cxr_cft.errors import DataError, RecipeError, RunError, did_you_mean, first_few
 from cxr_cft.progress import SILENT, Progress
 from cxr_cft.settings import Recipe
+from cxr_cft.training.batches import StepBatches
 from cxr_cft.training.checkpoint import Checkpoint
 from cxr_cft.training.faults import explained
 from cxr_cft.training.fit import Task, fit
@@ -49,7 +51,8 @@ class Plan:
     """What a training is about to do, to be shown before it begins.
 
     `splits` are the tables as they are used, `counts` the training labels by state and policy, `selected` the defined
-    categories whose mean AUROC chooses the epoch and `undefined` those of them that validation cannot tell.
+    categories whose mean AUROC chooses the epoch, `undefined` those of them that validation cannot tell, and `steps`
+    those of an epoch.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Plan:
     selected: tuple[str, ...]
     undefined: tuple[str, ...]
     parameters: int
+    steps: int
     device: str
     precision: str
     processes: int
@@ -96,7 +100,8 @@ def train_run(
     # All of a CSV's views of that kind are decoded, so that folds share them.
     tables = read_splits(root, (), image_root) if recipe.data.cache else {}
     decoded = {split: usable_views(table, recipe.data.views) for split, table in tables.items()}
-    return _train(recipe, folder, root, image_root, splits, decoded, task, announce, progress)
+    announced = partial(_announced, announce, name, recipe, splits, task)
+    return _train(recipe, folder, root, image_root, splits, decoded, task, announced, progress)
 
 
 def dry_run(
@@ -114,22 +119,26 @@ def dry_run(
     """
     if not is_main():
         announce, progress = (lambda plan: None), SILENT  # noqa: ARG005
-    splits, task = _data(recipe, root, image_root, progress)
+    everything, whole = _data(recipe, root, image_root, progress)
     splits = {
         split: _first(table, TRIED * (recipe.training.batch_size if split == "train" else inference_batch(recipe)))
-        for split, table in splits.items()
+        for split, table in everything.items()
     }
     rows = len(splits["train"])
     task = replace(
-        task, train=splits["train"], valid=splits["valid"], targets=task.targets[:rows], mask=task.mask[:rows]
+        whole, train=splits["train"], valid=splits["valid"], targets=whole.targets[:rows], mask=whole.mask[:rows]
     )
+    tables = read_splits(root, (), image_root) if recipe.data.cache else {}
+    used = {path for table in splits.values() for path in table.paths}
+    decoded = {name: table.take(np.array([path in used for path in table.paths])) for name, table in tables.items()}
     once = recipe.training.model_copy(update={"epochs": 1})
     here = recipe.data.model_copy(update={"cache": bool(recipe.data.cache)})  # not among those that are kept
     with ExitStack() as stack:
         place = stack.enter_context(TemporaryDirectory(prefix="cxr-cft-dry-run-")) if is_main() else ""
         folder = Path(agreed(place)) / name
         short = recipe.model_copy(update={"training": once, "data": here})
-        _train(short, folder, root, image_root, splits, splits if recipe.data.cache else {}, task, announce, progress)
+        announced = partial(_announced, announce, name, recipe, everything, whole)
+        _train(short, folder, root, image_root, splits, decoded, task, announced, progress)
         join().wait_for_everyone()
 
 
@@ -141,14 +150,14 @@ def _train(
     splits: dict[str, Table],
     decoded: dict[str, Table],
     task: Task,
-    announce: Callable[[Plan], None],
+    announced: Callable[[Classifier], None],
     progress: Progress,
 ) -> Run:
     checkpoint = Checkpoint(folder)
     with main_first():  # weights are downloaded once, and not where they will come from the checkpoint
         model = build_model(recipe, len(task.train.categories), load_pretrained=not checkpoint.exists())
     _start_head(model, task)
-    announce(_plan(folder.name, recipe, splits, task, model))
+    announced(model)
     with ExitStack() as stack:
         if is_main():
             stack.enter_context(checkpoint.alone())
@@ -198,6 +207,8 @@ def _check_free(folder: Path, *, resume: bool) -> None:
     if (folder / "run.json").exists():
         raise RunError(f"run {folder} is complete; choose another --name, or delete it to train it again")
     if Checkpoint(folder).exists() and not resume:
+        with Checkpoint(folder).alone():  # else it is not unfinished, but being trained
+            pass
         raise RunError(f"run {folder} is unfinished; go on with it by --resume, or choose another --name")
 
 
@@ -243,10 +254,18 @@ def _names(columns: NDArray[np.intp], table: Table) -> list[str]:
     return [table.categories[column] for column in columns]
 
 
-def _plan(name: str, recipe: Recipe, splits: dict[str, Table], task: Task, model: Classifier) -> Plan:
+def _announced(
+    announce: Callable[[Plan], None],
+    name: str,
+    recipe: Recipe,
+    splits: dict[str, Table],
+    task: Task,
+    model: Classifier,
+) -> None:
+    """Tell what is about to happen, of all the data even where a part is only tried."""
     chosen = _names(task.selected, task.train)
     state = join()
-    return Plan(
+    plan = Plan(
         name,
         recipe,
         splits,
@@ -254,10 +273,12 @@ def _plan(name: str, recipe: Recipe, splits: dict[str, Table], task: Task, model
         selected=tuple(chosen),
         undefined=tuple(n for n in _names(_selected(recipe, task.train.categories), task.train) if n not in chosen),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
+        steps=StepBatches(len(task.train), recipe.training.batch_size, recipe.seed).steps,
         device=torch.cuda.get_device_name() if state.device.type == "cuda" else "the CPU",
         precision=resolved_precision(recipe.training.precision),
         processes=state.num_processes,
     )
+    announce(plan)
 
 
 def _unlearnt(task: Task) -> list[str]:

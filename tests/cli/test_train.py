@@ -1,6 +1,7 @@
 """`train` and `train-all`: what is listed, tried, named, kept, resumed, and how failures are told."""
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -186,7 +187,7 @@ def test_what_is_complete_is_kept_even_where_settings_have_changed(command, reci
     assert f"{weights / 'first'}: complete, kept" in told.out
     code, told = command("train-all", *recipes("first"), "--set", "seed=3")
     assert code == 0
-    assert f"{weights / 'first'}: complete (with other settings than now), kept" in told.out
+    assert f"{weights / 'first'}: complete, kept; delete it to train with other settings (seed: 0 → 3)" in told.out
     assert (weights / "first" / "run.json").read_bytes() == before
     assert complete(weights) == ["first", "last"]
 
@@ -233,3 +234,13 @@ def test_input_is_looked_at_once_and_before_what_is_complete(recipes, data, weig
     assert message in told.err
     assert told.err.count("\n") == 1
     assert not told.out
+
+
+def test_a_complete_run_of_other_data_is_no_run_of_these(command, recipes, data, weights, tmp_path):
+    assert command("train-all", *recipes("first"))[0] == 0
+    other = tmp_path / "other" / data.name
+    shutil.copytree(data, other)
+    text = (other / "valid.csv").read_text().splitlines()
+    (other / "valid.csv").write_text("\n".join(text[:-1]) + "\n")
+    assert run(["train-all", *recipes("first"), "--data", str(other), "--weights", str(weights)]) == 1
+    assert command("train-all", *recipes("first"))[0] == 0

@@ -33,9 +33,20 @@ def together(rows, batch_size, parts, processes, seed, epoch, odds=None):
 def test_every_row_comes_once_an_epoch_over_all_processes_and_parts(rows, batch_size, parts, processes, seed, epoch):
     all_batches = together(rows, batch_size, parts, processes, seed, epoch)
     steps = all_batches[0].steps
-    assert steps == -(-rows // batch_size)
+    sizes = [len(all_batches[0].of_step(step)) for step in range(steps)]
+    assert set(sizes[:-1]) <= {batch_size}
+    assert sizes[-1] <= batch_size + 1
     shares = [each.share(step, part) for each in all_batches for step in range(steps) for part in range(parts)]
     assert sorted(np.concatenate(shares).tolist()) == list(range(rows))
+
+
+@pytest.mark.parametrize(
+    ("rows", "sizes"), [(6, [3, 3]), (8, [3, 3, 2]), (7, [3, 4]), (4, [4]), (3, [3]), (1, [1]), (2, [2])]
+)
+def test_a_single_row_that_would_be_left_joins_the_step_before(rows, sizes):
+    batches = StepBatches(rows, 3, seed=0)
+    assert [len(batch) for batch in batches] == sizes
+    assert len(batches) == len(sizes)
 
 
 @settings(deadline=None)
@@ -113,7 +124,7 @@ def test_with_odds_rows_come_as_often_as_these_say():
     odds = np.array([0.0, 0.1, 0.2, 0.7])
     counts = np.zeros(4)
     for epoch in range(500):
-        each = together(4, 3, 2, 2, 0, epoch, odds)
+        each = together(4, 2, 2, 2, 0, epoch, odds)
         drawn = np.concatenate([b.share(step, part) for b in each for step in range(2) for part in range(2)])
         assert len(drawn) == 4
         counts += np.bincount(drawn, minlength=4)

@@ -748,7 +748,9 @@ def test_a_dry_run_goes_the_whole_way_over_two_batches_and_leaves_nothing(recipe
     dry_run(having(recipe, batch_size=8, epochs=9), "tiny", data, announce=plans.append, progress=notes)
     assert ("epoch 1/1", 2) in notes.counted
     assert ("predicting test", 2) in notes.counted
-    assert {split: len(table) for split, table in plans[0].splits.items()} == {"train": 16, "valid": 24, "test": 24}
+    shown = {split: len(table) for split, table in plans[0].splits.items()}
+    assert shown == {split: len(pd.read_csv(data / f"{split}.csv")) for split in shown}  # what training would take
+    assert plans[0].recipe.training.epochs == 9
     assert any(line.startswith("epoch 1/1: loss") for line in notes.said)
     assert not list(emptied.iterdir())
     assert sorted(data.rglob("*")) == before
@@ -759,6 +761,36 @@ def test_a_dry_run_takes_data_smaller_than_a_batch(recipe, data, emptied):
     dry_run(having(recipe, batch_size=256), "tiny", data, announce=plans.append)
     assert len(plans[0].splits["train"]) == len(pd.read_csv(data / "train.csv"))
     assert not list(emptied.iterdir())
+
+
+def test_a_dry_run_of_a_fold_of_frontal_views_goes_through(recipe, data, emptied):
+    part = having(recipe, "data", fold="1/3", views="frontal")
+    notes = Notes()
+    dry_run(having(part, batch_size=4), "tiny", data, progress=notes)
+    assert any(description == "predicting fold" for description, _ in notes.counted)
+    assert not list(emptied.iterdir())
+
+
+def test_a_training_that_is_interrupted_says_where_it_goes_on(recipe, data, tmp_path):
+    for epoch, where in (
+        (1, "from the beginning: there is no checkpoint yet"),
+        (2, "from the checkpoint after epoch 1"),
+    ):
+        told = []
+        stopped = Interrupted(epoch)
+        stopped.note = told.append
+        with pytest.raises(KeyboardInterrupt):
+            train_run(recipe, "tiny", data, tmp_path, resume=True, progress=stopped)
+        assert told[-1] == f"interrupted; go on by --resume, {where}"
+
+
+def test_a_second_start_of_what_is_being_trained_says_so_with_and_without_resume(recipe, data, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train_run(recipe, "tiny", data, tmp_path, progress=Interrupted(2))
+    with Checkpoint(tmp_path / "tiny").alone():
+        for resume in (False, True):
+            with pytest.raises(RunError, match="is being trained by another process; wait for it"):
+                train_run(recipe, "tiny", data, tmp_path, resume=resume)
 
 
 def test_a_dry_run_leaves_images_that_are_decoded_already(recipe, data, tmp_path, emptied):
