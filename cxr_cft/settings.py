@@ -164,6 +164,16 @@ class LabelSettings(Section):
     categories: Literal["competition", "all"] | Annotated[tuple[str, ...], Field(min_length=1)] = Field(
         "all", description="the columns to learn: the competition's five, CheXpert's fourteen, or names"
     )
+    # Negative for all 14, since most of what a report does not mention is not there, and since two images in five or
+    # fewer would be left to learn most categories from otherwise (Chong et al. 2024 train so, and repair the heads
+    # afterwards). How far that holds, by category:
+    #   No Finding: it is blank wherever something is mentioned, which makes it negative indeed.
+    #   Support Devices, Pneumothorax, Fracture, Pleural Other, Lung Lesion: reports name them where they are seen.
+    #   Pleural Effusion, Edema, Consolidation, Atelectasis, Pneumonia: mostly named; mild ones at times passed over.
+    #   Cardiomegaly, Enlarged Cardiomediastinum: often not worth a word beside a known heart disease.
+    #   Lung Opacity: often blank where the edema, consolidation or atelectasis that it is made of is named instead; the
+    #   category for which assuming negative is most often wrong.
+    # None of this was measured here; `labels.blank.NAME=ignore` leaves a category's blanks out.
     blank: BlankPolicy | dict[str, BlankPolicy] = Field(
         "negative", description="what a blank becomes, for all or per category (Chong et al.'s base training)"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -63,7 +64,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         app(args=None if arguments is None else list(arguments), prog_name="cxr-cft")
     except CxrCftError as error:
-        typer.echo(f"error: {error}", err=True)
+        process = os.environ.get("RANK", "0")  # of those that train together, as launchers number them
+        typer.echo(f"error{f' in process {process}' * (process != '0')}: {error}", err=True)
         return 1
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(bool(end.code))

@@ -125,3 +125,9 @@ def test_stages_are_listed_in_the_order_in_which_they_are_needed(capsys):
     order = [said.index(f"│ {name} ") for name in ("data", "train", "cft", "ensemble", "package-submission", "score")]
     assert order == sorted(order)
     assert app.info.name == "cxr-cft"
+
+
+def test_of_several_processes_an_error_names_the_one_that_it_is_of(monkeypatch, capsys):
+    monkeypatch.setenv("RANK", "3")
+    assert run(["train", "nothing.toml", "--data", "nowhere"]) == 1
+    assert capsys.readouterr().err == "error in process 3: there is no recipe file nothing.toml\n"
