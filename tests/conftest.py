@@ -99,3 +99,34 @@ def nih() -> Path:
     if not NIH.is_dir():
         pytest.skip(f"the real radiographs are not here ({NIH})")
     return NIH
+
+
+@pytest.fixture
+def killed_at():
+    """A function that kills `work` before its `step`-th rename, removal or flush, and says whether it came so far."""
+
+    class Killed(BaseException):
+        """Nobody catches it, as nobody catches SIGKILL."""
+
+    def kill(step, patch, work):
+        taken = 0
+
+        def killing(function):
+            def called(*arguments, **options):
+                nonlocal taken
+                taken += 1
+                if taken == step + 1:
+                    raise Killed
+                return function(*arguments, **options)
+
+            return called
+
+        for owner, name in ((Path, "replace"), (Path, "unlink"), (os, "fsync")):
+            patch.setattr(owner, name, killing(getattr(owner, name)))
+        try:
+            work()
+        except Killed:
+            return True
+        return False
+
+    return kill

@@ -188,7 +188,7 @@ class _Place:
 
 
 def _remove_outdated(place: _Place, progress: Progress) -> None:
-    """Remove what lies there of the same CSV, folder and size, finished or not, but what another process is at."""
+    """Remove what lies there of the same CSV, part, folder and size, finished or not, but what a process is at."""
     for manifest in sorted(place.folder.glob("*.json")):
         if manifest != place.manifest:
             with suppress(CxrCftError):
@@ -207,7 +207,7 @@ def _remove_outdated(place: _Place, progress: Progress) -> None:
 
 
 def _same(found: dict[str, Any], place: _Place) -> bool:
-    """Whether a manifest or a record is of the same CSV, folder and size."""
+    """Whether a manifest or a record is of the same CSV, part, folder and size."""
     key = found.get("key")
     return isinstance(key, dict) and all(found.get(part) == place.what[part] for part in place.what if part != "key")
 

@@ -131,7 +131,7 @@ class _Fitting:
         where = f"after epoch {standing.epochs} of {epochs}"
         if standing.step:
             where = f"in epoch {standing.epochs + 1} of {epochs}, after batch {standing.step} of {self.batches.steps}"
-        self.kept = where
+        self.kept = f"from the checkpoint {where}"
         self.progress.note(f"going on {where}")
         for change in standing.changes:
             self.progress.note(f"changed: {change}")

@@ -372,7 +372,7 @@ cached_features(run, {{"train": read_splits(Path({str(data_folder)!r}), run.cate
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_killed_before_any_step_on_the_disk_it_ends_with_the_same_bytes(
-    in_small_batches, splits, tmp_path, monkeypatch, read, dtype, with_settings, made_features
+    in_small_batches, splits, tmp_path, monkeypatch, read, dtype, with_settings, made_features, killed_at
 ):
     run, valid = with_settings(in_small_batches, "cft", features=dtype), {"valid": splits["valid"]}
     made_features(run)
@@ -392,30 +392,9 @@ def test_killed_before_any_step_on_the_disk_it_ends_with_the_same_bytes(
     assert set(again) == {12, 8, 4, 0}
 
 
-def killed_at(step, patch, work):
-    """Kill `work` before its `step`-th rename, removal or flush; whether it came so far."""
-    taken = 0
-
-    def killing(function):
-        def called(*arguments, **options):
-            nonlocal taken
-            taken += 1
-            if taken == step + 1:
-                raise Killed
-            return function(*arguments, **options)
-
-        return called
-
-    for owner, name in ((Path, "replace"), (Path, "unlink"), (os, "fsync")):
-        patch.setattr(owner, name, killing(getattr(owner, name)))
-    try:
-        work()
-    except Killed:
-        return True
-    return False
-
-
-def test_killed_while_the_old_key_still_lies_there_it_does_not_vouch_for_the_new_array(run, splits, monkeypatch):
+def test_killed_while_the_old_key_still_lies_there_it_does_not_vouch_for_the_new_array(
+    run, splits, monkeypatch, killed_at
+):
     cached_features(run, splits)
     other = {"train": splits["train"].take(np.arange(26) < 13)}
     for step in range(1000):
@@ -427,7 +406,9 @@ def test_killed_while_the_old_key_still_lies_there_it_does_not_vouch_for_the_new
     assert step > 5
 
 
-def test_killed_while_it_replaces_an_older_array_a_whole_pass_is_not_made_again(run, splits, monkeypatch, read):
+def test_killed_while_it_replaces_an_older_array_a_whole_pass_is_not_made_again(
+    run, splits, monkeypatch, read, killed_at
+):
     other = {"train": splits["train"].take(np.arange(26) < 13)}
     again = []
     for step in range(1000):

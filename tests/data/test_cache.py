@@ -397,7 +397,9 @@ def test_a_killed_build_goes_on_after_what_is_on_disk(table, folder, monkeypatch
     assert notes.tracked == [("decoding train.csv", 12 - kept, "images")]
 
 
-def test_killed_before_any_step_on_the_disk_it_ends_with_the_same_bytes(table, folder, tmp_path, monkeypatch, read):
+def test_killed_before_any_step_on_the_disk_it_ends_with_the_same_bytes(
+    table, folder, tmp_path, monkeypatch, read, killed_at
+):
     cached_images(table, SIZE, tmp_path / "whole")
     whole, again = outputs(tmp_path / "whole"), []
     for step in range(1000):
@@ -411,29 +413,6 @@ def test_killed_before_any_step_on_the_disk_it_ends_with_the_same_bytes(table, f
         again.append(len(read))
     assert again == sorted(again, reverse=True)
     assert set(again) == {12, 8, 4, 0}
-
-
-def killed_at(step, patch, work):
-    """Kill `work` before its `step`-th rename, removal or flush; whether it came so far."""
-    taken = 0
-
-    def killing(function):
-        def called(*arguments, **options):
-            nonlocal taken
-            taken += 1
-            if taken == step + 1:
-                raise Killed
-            return function(*arguments, **options)
-
-        return called
-
-    for owner, name in ((Path, "replace"), (Path, "unlink"), (os, "fsync")):
-        patch.setattr(owner, name, killing(getattr(owner, name)))
-    try:
-        work()
-    except Killed:
-        return True
-    return False
 
 
 def test_a_row_that_was_damaged_in_between_is_decoded_again(table, folder, monkeypatch, read):

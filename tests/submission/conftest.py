@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cxr_cft.artifacts import open_run
-from cxr_cft.cft.tune import tune_run
+from cxr_cft.cft.tune import tune_runs
 from cxr_cft.ensemble.search import search_ensemble
 from cxr_cft.submission.bundle import package
 from cxr_cft.training.train import train_run
@@ -17,7 +17,8 @@ def weights(run, recipe, data, tmp_path_factory):
     """Two runs: one with tuned heads, one of another size as trained."""
     folder = tmp_path_factory.mktemp("members")
     tuned = open_run(shutil.copytree(run.path, folder / "tuned"))
-    tune_run(tuned, methods=["bce"])
+    # Pulled strongly, the heads stay small: float32 of torch itself must be nearer to exact than what tests allow.
+    [_] = tune_runs([tuned], methods=["bce"], overrides=["cft.pulls=[10.0]"])
     model = recipe.model.model_copy(update={"image_size": 48, "backbone": "test_convnext"})
     train_run(recipe.model_copy(update={"model": model}), "trained", data, folder)
     return folder
