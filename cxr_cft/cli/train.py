@@ -14,7 +14,7 @@ from cxr_cft.errors import CxrCftError, RunError
 
 if TYPE_CHECKING:
     from cxr_cft.settings import Recipe
-    from cxr_cft.training.train import Plan
+    from cxr_cft.training.plan import Plan
 
 STANDARD = ("densenet121", "convnext_tiny", "tf_efficientnetv2_s")
 """What `train-all` trains where nothing else is named: one small backbone of each of three families."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,55 +17,24 @@ from scipy.special import logit
 from cxr_cft.artifacts import Run, check_name, fingerprint, library_versions, open_run, write_csv, write_json
 from cxr_cft.data.cache import CachedImages, cached_images
 from cxr_cft.data.images import preprocessing
-from cxr_cft.data.labels import (
-    COMPETITION,
-    LabelCount,
-    chosen_categories,
-    known_labels,
-    label_counts,
-    training_targets,
-)
 from cxr_cft.data.loader import share_imports
 from cxr_cft.data.predictions import write_logits
-from cxr_cft.data.splits import FOLD, read_splits, training_splits, usable_views
-from cxr_cft.data.table import Table, check_images
-from cxr_cft.errors import DataError, RecipeError, RunError, did_you_mean, first_few
+from cxr_cft.data.splits import FOLD, read_splits, usable_views
+from cxr_cft.data.table import Table
+from cxr_cft.errors import RunError
 from cxr_cft.progress import SILENT, Progress
 from cxr_cft.settings import Recipe
-from cxr_cft.training.batches import StepBatches
 from cxr_cft.training.checkpoint import Checkpoint
 from cxr_cft.training.faults import explained
 from cxr_cft.training.fit import Task, fit
 from cxr_cft.training.folds import join_if_complete
 from cxr_cft.training.inference import arithmetic_threads, inference_batch
-from cxr_cft.training.learner import resolved_precision
 from cxr_cft.training.model import Classifier, build_model, save_tensors
+from cxr_cft.training.plan import Plan, announced, task_of, unlearnt
 from cxr_cft.training.processes import agreed, check_agreement, is_main, join, main_first, over_table_together
 
 IMAGES = "images"  # the folder beside the runs
 TRIED = 2  # batches of everything in a dry run
-
-
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """What a training is about to do, to be shown before it begins.
-
-    `splits` are the tables as they are used, `counts` the training labels by state and policy, `selected` the defined
-    categories whose mean AUROC chooses the epoch, `undefined` those of them that validation cannot tell, and `steps`
-    those of an epoch.
-    """
-
-    name: str
-    recipe: Recipe
-    splits: dict[str, Table]
-    counts: list[LabelCount]
-    selected: tuple[str, ...]
-    undefined: tuple[str, ...]
-    parameters: int
-    steps: int
-    device: str
-    precision: str
-    processes: int
 
 
 def train_run(
@@ -96,12 +65,12 @@ def train_run(
     _check_free(folder, resume=resume)
     if not is_main():
         announce, progress = (lambda plan: None), SILENT  # noqa: ARG005
-    splits, task = _data(recipe, root, image_root, progress)
+    splits, task = task_of(recipe, root, image_root, progress)
     # All of a CSV's views of that kind are decoded, so that folds share them.
     tables = read_splits(root, (), image_root) if recipe.data.cache else {}
     decoded = {split: usable_views(table, recipe.data.views) for split, table in tables.items()}
-    announced = partial(_announced, announce, name, recipe, splits, task)
-    return _train(recipe, folder, root, image_root, splits, decoded, task, announced, progress)
+    tell = partial(announced, announce, name, recipe, splits, task)
+    return _train(recipe, folder, root, image_root, splits, decoded, task, tell, progress)
 
 
 def dry_run(
@@ -119,7 +88,7 @@ def dry_run(
     """
     if not is_main():
         announce, progress = (lambda plan: None), SILENT  # noqa: ARG005
-    everything, whole = _data(recipe, root, image_root, progress)
+    everything, whole = task_of(recipe, root, image_root, progress)
     splits = {
         split: _first(table, TRIED * (recipe.training.batch_size if split == "train" else inference_batch(recipe)))
         for split, table in everything.items()
@@ -137,8 +106,8 @@ def dry_run(
         place = stack.enter_context(TemporaryDirectory(prefix="cxr-cft-dry-run-")) if is_main() else ""
         folder = Path(agreed(place)) / name
         short = recipe.model_copy(update={"training": once, "data": here})
-        announced = partial(_announced, announce, name, recipe, everything, whole)
-        _train(short, folder, root, image_root, splits, decoded, task, announced, progress)
+        tell = partial(announced, announce, name, recipe, everything, whole)
+        _train(short, folder, root, image_root, splits, decoded, task, tell, progress)
         join().wait_for_everyone()
 
 
@@ -150,14 +119,14 @@ def _train(
     splits: dict[str, Table],
     decoded: dict[str, Table],
     task: Task,
-    announced: Callable[[Classifier], None],
+    tell: Callable[[Classifier], None],
     progress: Progress,
 ) -> Run:
     checkpoint = Checkpoint(folder)
     with main_first():  # weights are downloaded once, and not where they will come from the checkpoint
         model = build_model(recipe, len(task.train.categories), load_pretrained=not checkpoint.exists())
     _start_head(model, task)
-    announced(model)
+    tell(model)
     with ExitStack() as stack:
         if is_main():
             stack.enter_context(checkpoint.alone())
@@ -178,7 +147,7 @@ def _train(
                     "recipe": recipe.model_dump(mode="json"),
                     "changes": standing.changes,
                     "categories": list(names),
-                    "unlearnt": _unlearnt(task),
+                    "unlearnt": unlearnt(task),
                     "preprocessing": preprocessing(recipe.model.image_size),
                     "data": {
                         "root": str(root.resolve()),
@@ -210,80 +179,6 @@ def _check_free(folder: Path, *, resume: bool) -> None:
         with Checkpoint(folder).alone():  # else it is not unfinished, but being trained
             pass
         raise RunError(f"run {folder} is unfinished; go on with it by --resume, or choose another --name")
-
-
-def _data(recipe: Recipe, root: Path, image_root: Path | None, progress: Progress) -> tuple[dict[str, Table], Task]:
-    """The splits as they are used, and what is to be learnt from them; all that can be wrong is found here."""
-    resolved_precision(recipe.training.precision)
-    categories = chosen_categories(recipe.labels)
-    splits = training_splits(root, categories, recipe.data, image_root, progress)
-    task = _task(splits["train"], splits["valid"], recipe)
-    for table in splits.values():
-        check_images(table)
-    if unlearnt := _unlearnt(task):
-        progress.note(f"no known label in {task.train.source.name}, so predicted as a constant: {', '.join(unlearnt)}")
-    return splits, task
-
-
-def _task(train: Table, valid: Table, recipe: Recipe) -> Task:
-    targets, mask = training_targets(train.labels, train.categories, recipe.labels, recipe.seed)
-    if not mask.any():
-        raise DataError(f"{train.source} has no known label in any of {first_few(train.categories, 5)}")
-    known = known_labels(valid.study_labels()[1])
-    defined = (known == 1).any(axis=0) & (known == 0).any(axis=0)
-    selected = _selected(recipe, train.categories)
-    if not defined[selected].any():
-        which = "" if recipe.training.select == "all" else f" of training.select ({first_few(_names(selected, train))})"
-        raise DataError(
-            f"{valid.source} has no category{which} with both a positive and a negative study; none can be validated"
-        )
-    return Task(train, targets, mask, valid, selected[defined[selected]], fingerprint(train.source, valid.source))
-
-
-def _selected(recipe: Recipe, categories: Sequence[str]) -> NDArray[np.intp]:
-    """The columns whose mean AUROC chooses the epoch. Raises RecipeError for one that is not learnt."""
-    wanted = recipe.training.select
-    names = categories if wanted == "all" else COMPETITION if wanted == "competition" else wanted
-    for name in names:
-        if name not in categories:
-            raise RecipeError(f"training.select asks for '{name}', which is not learnt{did_you_mean(name, categories)}")
-    return np.array([list(categories).index(name) for name in names], dtype=np.intp)
-
-
-def _names(columns: NDArray[np.intp], table: Table) -> list[str]:
-    return [table.categories[column] for column in columns]
-
-
-def _announced(
-    announce: Callable[[Plan], None],
-    name: str,
-    recipe: Recipe,
-    splits: dict[str, Table],
-    task: Task,
-    model: Classifier,
-) -> None:
-    """Tell what is about to happen, of all the data even where a part is only tried."""
-    chosen = _names(task.selected, task.train)
-    state = join()
-    plan = Plan(
-        name,
-        recipe,
-        splits,
-        label_counts(task.train.labels, task.train.categories, recipe.labels),
-        selected=tuple(chosen),
-        undefined=tuple(n for n in _names(_selected(recipe, task.train.categories), task.train) if n not in chosen),
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        steps=StepBatches(len(task.train), recipe.training.batch_size, recipe.seed).steps,
-        device=torch.cuda.get_device_name() if state.device.type == "cuda" else "the CPU",
-        precision=resolved_precision(recipe.training.precision),
-        processes=state.num_processes,
-    )
-    announce(plan)
-
-
-def _unlearnt(task: Task) -> list[str]:
-    """The categories that no training view has a known label of."""
-    return [name for name, mask in zip(task.train.categories, task.mask.T, strict=True) if not mask.any()]
 
 
 def _images(recipe: Recipe, weights: Path, decoded: Mapping[str, Table], progress: Progress) -> dict[str, CachedImages]:
