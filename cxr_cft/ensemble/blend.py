@@ -9,24 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cxr_cft.data.odds import expit, logit
+
 if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[np.float64]]
     Flags = np.ndarray[Any, np.dtype[np.bool_]]
-
-EDGE = 1e-15
-"""Probabilities are kept this far from 0 and 1, so that their logits stay finite; float64 resolves no less at 1."""
-
-
-def logit(probabilities: Array) -> Array:
-    """log(p / (1 − p)), finite for any p in [0, 1]."""
-    inside = np.clip(probabilities, EDGE, 1.0 - EDGE)
-    return np.asarray(np.log(inside) - np.log1p(-inside))
-
-
-def expit(logits: Array) -> Array:
-    """1 / (1 + e^−z), without overflow."""
-    smaller = np.exp(-np.abs(logits))
-    return np.asarray(np.where(logits >= 0, 1.0, smaller) / (1.0 + smaller))
 
 
 def standardise(scores: Array, probability: Flags, center: Array, spread: Array) -> Array:

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_cft.data.labels import COMPETITION
+from cxr_cft.data.odds import logit
 from cxr_cft.data.table import patient_of
-from cxr_cft.ensemble.blend import blend_scores, logit, standardise
+from cxr_cft.ensemble.blend import blend_scores, standardise
 from cxr_cft.ensemble.file import Ensemble, Estimate, MemberEntry, Scale
 from cxr_cft.ensemble.members import Member
 from cxr_cft.errors import PredictionsError

@@ -26,7 +26,7 @@ from cxr_cft.settings import Recipe
 from cxr_cft.submission.card import model_card
 from cxr_cft.submission.export import BATCHES, export_onnx
 
-CARRIED = ("cxr_cft.data.images", "cxr_cft.data.studies", "cxr_cft.ensemble.blend")
+CARRIED = ("cxr_cft.data.images", "cxr_cft.data.odds", "cxr_cft.data.studies", "cxr_cft.ensemble.blend")
 """Modules that predict.py imports from the package; in a bundle they lie beside it under their last name."""
 
 MANIFEST = "manifest.json"

@@ -23,8 +23,9 @@ import numpy as np
 import onnxruntime
 
 from cxr_cft.data.images import preprocessing, read_image
+from cxr_cft.data.odds import expit
 from cxr_cft.data.studies import AGGREGATION, aggregate_views, study_of, without_laterals
-from cxr_cft.ensemble.blend import blend_scores, expit
+from cxr_cft.ensemble.blend import blend_scores
 
 if TYPE_CHECKING:
     Images = np.ndarray[Any, np.dtype[np.uint8]]
