@@ -242,7 +242,7 @@ def test_the_script_and_what_it_carries_are_python_38(bundle):
     import ast
 
     parsed = [ast.parse(path.read_text(), feature_version=(3, 8)) for path in bundle.folder.glob("*.py")]
-    assert len(parsed) == 4
+    assert len(parsed) == 5
 
 
 def test_other_image_code_than_the_models_were_packed_with_is_refused(elsewhere, data):
