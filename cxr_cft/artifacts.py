@@ -238,9 +238,12 @@ class Run:
         image_root = self.info["data"].get("image_root")
         return found, Path(image_root) if image_root else None
 
-    def predictions(self, split: str, *, tuned: bool) -> Path:
-        """Where the predictions of a split lie, by the trained head or by the tuned one."""
-        return self.path / "predictions" / (f"{split}.cft.csv" if tuned else f"{split}.csv")
+    def predictions(self, split: str, *, tuned: bool, views: bool = False) -> Path:
+        """Where the predictions of a split's studies, or of their single views, lie, by the trained or the tuned head.
+
+        `cxr_cft.ensemble.members` reads these names.
+        """
+        return self.path / "predictions" / f"{split}{'.views' if views else ''}{'.cft' if tuned else ''}.csv"
 
     def tuned(self) -> dict[str, Any] | None:
         """cft.json, if heads were tuned from these very weights; None if there are none or they are of older weights.

@@ -389,6 +389,8 @@ def test_a_complete_run_opens_under_its_folders_name(tmp_path):
     assert run.categories == ("Edema", "Fracture")
     assert run.predictions("test", tuned=False) == tmp_path / "densenet121" / "predictions" / "test.csv"
     assert run.predictions("test", tuned=True) == tmp_path / "densenet121" / "predictions" / "test.cft.csv"
+    views = [run.predictions("test", tuned=tuned, views=True) for tuned in (False, True)]
+    assert [path.name for path in views] == ["test.views.csv", "test.views.cft.csv"]
 
 
 def test_a_missing_run_is_answered_with_the_closest_and_all_that_are_complete(tmp_path):

@@ -71,7 +71,8 @@ def test_from_phantoms_to_a_score(command, recipe_file):
     assert "out of fold" in told["ensemble"].out
     assert "optimistic" in told["cft"].out
 
-    members = [f"{name}=weights/{name}/predictions/test.cft.csv" for name in ("tiny", "second")]
+    files = [f"weights/{name}/predictions/test.views" for name in ("tiny", "second")]
+    members = [f"{file}{head}.csv" for file in files for head in ("", ".cft")]
     command("blend", "weights/ensemble.json", "--predictions", *members, "--out", "blended.csv")
     each = [word for member in members for word in ("--predictions", member)]
     command("blend", "weights/ensemble.json", *each, "--out", "again.csv")

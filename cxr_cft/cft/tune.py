@@ -159,6 +159,7 @@ def _finish(job: _Job, tuned: Iterable[Tuned], progress: Progress) -> FineTuned:
     for split, table in job.splits.items():
         if split != "train":
             logits = job.features[split].astype(np.float32, copy=False) @ result.weight.T + result.bias
+            write_logits(run.predictions(split, tuned=True, views=True), table, logits, "image")
             write_logits(run.predictions(split, tuned=True), table, logits)
     write_json(
         run.path / "cft.json",

@@ -44,7 +44,8 @@ def demo(
     bundle, output = submissions / "demo", weights / "server-output.csv"
     step("verify-submission", bundle, "--csv", data / "test.csv", "--out", output)
     blends = {use: weights / f"test-{use}.csv" for use in ("equal", "ga")}
-    members = [f"{recipe}={weights / recipe / 'predictions' / 'test.cft.csv'}" for recipe in RECIPES]
+    files = ("test.views.csv", "test.views.cft.csv")  # of the trained head, and of the tuned one
+    members = [weights / recipe / "predictions" / file for recipe in RECIPES for file in files]
     for use, path in blends.items():
         given = [part for member in members for part in ("--predictions", member)]
         step("blend", found, *given, "--use", use, "--out", path)
@@ -85,7 +86,8 @@ def _seed(seed: int) -> list[str]:
 
 
 def _print_table(weights: Path, labels: Path, blends: dict[str, Path], output: Path) -> None:
-    from cxr_cft.evaluation.score import read_labels, score_file
+    from cxr_cft.data.truth import read_labels
+    from cxr_cft.evaluation.score import score_file
 
     truth = read_labels(labels)
     rows = []

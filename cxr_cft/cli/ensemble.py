@@ -11,7 +11,11 @@ from cxr_cft.cli import console
 from cxr_cft.cli.options import DEFAULT_ENSEMBLE, DEFAULT_WEIGHTS, Weights
 
 if TYPE_CHECKING:
-    from cxr_cft.ensemble.file import Ensemble
+    from cxr_cft.ensemble.file import Ensemble, Estimate
+
+Scale = Literal["none", "logit", "zscore", "zlogit", "rank", "platt", "isotonic"]
+Aggregation = Literal["max", "mean", "logit_mean"]
+Candidate = Literal["chosen", "equal", "ga", "ga-category", "greedy", "best", "platt", "isotonic"]
 
 
 def ensemble(
@@ -34,19 +38,47 @@ def ensemble(
         Path | None, typer.Option(metavar="FILE.json", help="Where the weights go.", show_default="DIR/ensemble.json")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed finds the same weights.")] = 0,
+    scale: Annotated[
+        Scale | None,
+        typer.Option(help="On which scores are averaged.", show_default="the best out of fold; zlogit in doubt"),
+    ] = None,
+    aggregation: Annotated[
+        Aggregation | None,
+        typer.Option(help="How the views of a study are joined.", show_default="the best out of fold; max in doubt"),
+    ] = None,
+    missing: Annotated[
+        Literal["error", "drop"], typer.Option(help="What to do with studies that a member lacks.")
+    ] = "error",
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Draw weights, and estimates with their intervals.")
+    ] = None,
     weights: Weights = DEFAULT_WEIGHTS,
 ) -> None:
-    """Search ensemble weights on the validation studies, and say out of fold whether they beat equal weights."""
-    from cxr_cft.ensemble.file import write_ensemble
+    """Search ensemble weights on the validation studies, and say what they are worth on studies that chose nothing.
+
+    A search that was interrupted goes on where it was, by the same command.
+    """
+    from cxr_cft.ensemble.plot import draw_ensemble
     from cxr_cft.ensemble.search import search_ensemble
 
-    found = search_ensemble(
-        runs or (), weights, predictions or (), labels, seed=seed, progress=console.TerminalProgress()
-    )
     path = out or weights / DEFAULT_ENSEMBLE
-    write_ensemble(path, found)
+    found = search_ensemble(
+        runs or (),
+        weights,
+        predictions or (),
+        labels,
+        path,
+        seed=seed,
+        scale=scale,
+        aggregation=aggregation,
+        missing=missing,
+        progress=console.TerminalProgress(),
+    )
     _print(found)
     console.say(f"wrote {path}")
+    if plot:
+        draw_ensemble(found, plot)
+        console.say(f"wrote {plot}")
 
 
 def blend(
@@ -65,7 +97,7 @@ def blend(
         typer.Argument(metavar="[[NAME=]CSV]...", help="Further CSVs behind one --predictions.", show_default=False),
     ] = None,
     use: Annotated[
-        Literal["chosen", "equal", "ga"], typer.Option("--use", help="Which of the file's weights.")
+        Candidate, typer.Option("--use", help="Which of the file's weights; the chosen ones are the recommended.")
     ] = "chosen",
 ) -> None:
     """Apply found weights to other rows of the same members."""
@@ -77,29 +109,81 @@ def blend(
 
 
 def _print(found: Ensemble) -> None:
-    from cxr_cft.ensemble.file import OPTIMISM
+    from cxr_cft.ensemble.file import CANDIDATES
 
-    rows = []
-    for name, each in (("equal weights", found.equal), ("genetic algorithm", found.ga)):
-        weights = [f"{weight:.3f}" for weight in each.weights.values()]
-        rows.append(
-            (name, f"{each.fitted:.4f}", f"{each.out_of_fold:.4f} {_interval(each.interval)}".strip(), *weights)
+    rows = [
+        (
+            ("→ " if name == found.recommended else "  ") + title,
+            f"{each.fitted:.4f}",
+            *_worth(each),
+            f"{each.shrinkage:.0%}" if name.startswith("ga") else "",
         )
-    columns = ["weights", ">fitted", ">out of fold (95 %)", *(f">{member.name}" for member in found.members)]
-    console.table(f"mean AUROC of {len(found.scored)} categories on {found.studies} validation studies", columns, rows)
+        for name, title in CANDIDATES.items()
+        for each in [found.candidates[name]]
+    ]
+    if len(found.members) > 1:
+        rows.append(("  chosen like → in every fold", "", *_worth(found.procedure), ""))
+    console.table(
+        f"mean AUROC of {len(found.scored)} categories on {found.studies} studies of {found.patients} patients",
+        ["weights", ">fitted", ">out of fold (95 %)", ">minus equal weights (95 %)", ">shrunk"],
+        rows,
+    )
+    _print_members(found)
     positives = ", ".join(f"{count} {category}" for category, count in found.positives.items())
     console.say(f"positives among the {found.studies}: {positives}")
-    if len(found.members) == 1:
-        console.say("one member only: there is nothing to weigh")
-    else:
-        verdict = (
-            "the genetic algorithm's weights win and are used"
-            if found.chosen == "ga"
-            else "no gain over equal weights can be told from chance; equal weights are used"
-        )
-        interval = _interval(found.interval, "+") or "(too few positives for an interval)"
-        console.say(f"out of fold: genetic algorithm minus equal weights {found.difference:+.4f} {interval}: {verdict}")
-    console.say(OPTIMISM)
+    _print_scales(found)
+    console.say(found.verdict)
+    console.say(found.caveat)
+
+
+def _print_members(found: Ensemble) -> None:
+    # Where equal weights are recommended, those that were searched are worth a look beside them.
+    shown = dict.fromkeys((found.recommended, "ga"))
+    weights = {name: found.weights(name).mean(axis=1) for name in shown}
+    console.table(
+        f"{len(found.members)} members",
+        [
+            *("member", ">alone (fitted)"),
+            *(">weight →" if name == found.recommended else f">weight, {name}" for name in shown),
+            *(">counts in", ">correlation", ">gain by having it"),
+        ],
+        [
+            (
+                member.name,
+                _number(member.alone),
+                *(f"{weights[name][m]:.3f}" for name in shown),
+                f"{member.counted:.0%}",
+                _number(member.correlation, ".2f"),
+                _number(member.gain, "+.4f"),
+            )
+            for m, member in enumerate(found.members)
+        ],
+    )
+
+
+def _print_scales(found: Ensemble) -> None:
+    used = {name: found.candidates[name].scale for name in ("equal", "ga")}
+    joined = len({each.aggregation for each in found.scales}) > 1
+    views = f"; views joined by {found.aggregation}" if joined else ""
+    console.say(f"scales: {used['equal']} for equal weights, {used['ga']} for searched ones{views}")
+    parts = []
+    for each in found.scales:
+        name = f"{each.aggregation}/{each.scale}" if joined else each.scale
+        apart = "" if each is found.scales[0] else f" ({_number(each.difference, '+.4f')} ± {_number(each.error)})"
+        parts.append(f"{name} {_number(each.out_of_fold)}{apart}")
+    if parts:
+        console.say(f"equal weights out of fold on {', '.join(parts)}")
+
+
+def _worth(each: Estimate) -> tuple[str, str]:
+    return (
+        f"{_number(each.out_of_fold)} {_interval(each.interval)}".strip(),
+        f"{_number(each.difference, '+.4f')} {_interval(each.difference_interval, '+')}".strip(),
+    )
+
+
+def _number(value: float | None, form: str = ".4f") -> str:
+    return "–" if value is None else f"{value:{form}}"
 
 
 def _interval(ends: tuple[float, float] | None, sign: str = "") -> str:

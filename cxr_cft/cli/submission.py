@@ -31,8 +31,8 @@ def package_submission(
     path = file or weights / DEFAULT_ENSEMBLE
     progress = console.TerminalProgress()
     bundle = package(read_ensemble(path), name, out, progress, near=path.parent, root=data)
-    for member, worst in bundle.parity.items():
-        console.say(f"{member}: ONNX within {worst:.1e} of torch's probabilities")
+    for model, worst in bundle.parity.items():
+        console.say(f"{model}: ONNX within {worst:.1e} of torch's probabilities")
     console.say(f"wrote {bundle.folder}/ and {bundle.archive}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from cxr_cft.artifacts import write_csv
-from cxr_cft.data.studies import aggregate_views
+from cxr_cft.data.studies import AGGREGATION, aggregate_views, study_of
 from cxr_cft.data.table import Table, read_frame
 from cxr_cft.errors import PredictionsError, did_you_mean, first_few
 
@@ -39,6 +40,34 @@ class Predictions:
         return self.scores[[position[study] for study in studies]]
 
 
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """A prediction CSV as it was read: scores (N, C) of studies or of single views, nan where it has no such column.
+
+    `names` are the studies, or the views' paths. `others` are the file's columns that nobody asked for.
+    """
+
+    source: Path
+    level: Literal["study", "image"]
+    names: tuple[str, ...]
+    categories: tuple[str, ...]
+    scores: NDArray[np.float64]
+    others: tuple[str, ...] = ()
+
+    @cached_property
+    def studies(self) -> tuple[str, ...]:
+        """The studies, each once, in the order in which they first appear."""
+        return tuple(dict.fromkeys(map(study_of, self.names))) if self.level == "image" else self.names
+
+    def joined(self, how: str = AGGREGATION) -> Predictions:
+        """The studies' scores: views joined by one of `AGGREGATIONS` (see `aggregate_views`), studies as they are.
+
+        Raises ValueError for another `how` of views.
+        """
+        scores = aggregate_views(self.names, self.scores, how)[1] if self.level == "image" else self.scores
+        return Predictions(self.source, self.studies, self.categories, scores)
+
+
 def write_predictions(
     path: Path, names: Sequence[str], categories: Sequence[str], scores: NDArray[np.float64], key: str = "Study"
 ) -> None:
@@ -52,40 +81,56 @@ def write_logits(
 ) -> None:
     """Write the probabilities of a table's views (logits (N, C)), or of its studies, atomically.
 
-    The sigmoid is taken in float64: in float32 it is 1 for every logit above 17, and ranks are lost.
+    A view that is there twice is written once. The sigmoid is taken in float64: in float32 it is 1 for every logit
+    above 17, and ranks are lost.
     """
     probabilities = expit(logits.astype(np.float64))
     if level == "image":
-        write_predictions(path, table.paths, table.categories, probabilities, key="Path")
+        first = {view: row for row, view in reversed(list(enumerate(table.paths)))}
+        kept = sorted(first.values())
+        views = [table.paths[row] for row in kept]
+        write_predictions(path, views, table.categories, probabilities[kept], key="Path")
     else:
         studies, joined = aggregate_views(table.paths, probabilities)
         write_predictions(path, studies, table.categories, joined)
 
 
 def read_predictions(source: Path, categories: Sequence[str]) -> Predictions:
+    """`read_rows`, views joined to studies by the maximum."""
+    return read_rows(source, categories).joined()
+
+
+def read_rows(source: Path, categories: Sequence[str], *, partial: bool = False) -> Rows:
     """Read a prediction CSV of any tool: columns and rows in any order, others beside them, trailing slashes.
 
-    `Path` rows are joined to studies. Raises PredictionsError for a missing column, a doubled study, and a score that
-    is no finite number, naming line and column.
+    With `partial` a category that the file has no column for becomes nan. Raises PredictionsError for a missing column
+    (with `partial`: if all are missing), a doubled study or view, and a score that is no finite number, naming line and
+    column.
     """
     frame = read_frame(source)
     key = next((name for name in ("Study", "Path") if name in frame.columns), None)
     if key is None:
         raise PredictionsError(f"{source} has neither a column Study nor a column Path")
-    scores = np.column_stack([_column(frame, category, source) for category in categories])
-    names = [name.strip().rstrip("/") for name in frame[key]]
+    others = tuple(name for name in frame.columns if name != key and name not in categories)
+    there = [category for category in categories if category in frame.columns]
+    if partial and not there:
+        asked = first_few(f"{category}{did_you_mean(category, others)}" for category in categories)
+        raise PredictionsError(f"{source} has none of the columns {asked}; it has {first_few(others, 6) or 'no other'}")
+    scores = np.full((len(frame), len(categories)), np.nan)
+    for column, category in enumerate(categories):
+        if category in there or not partial:
+            scores[:, column] = _column(frame, category, source)
+    names = tuple(name.strip().rstrip("/") for name in frame[key].tolist())
     doubled = [name for name, count in Counter(names).items() if count > 1]
     if doubled:
         raise PredictionsError(f"{source} has {len(doubled)} {key} values more than once: {first_few(doubled)}")
-    if key == "Path":
-        names, scores = aggregate_views(names, scores)
-    return Predictions(source, tuple(names), tuple(categories), scores)
+    return Rows(source, "study" if key == "Study" else "image", names, tuple(categories), scores, others)
 
 
 def _column(frame: pd.DataFrame, category: str, source: Path) -> NDArray[np.float64]:
     if category not in frame.columns:
         raise PredictionsError(f"{source} has no column {category}{did_you_mean(category, frame.columns)}")
-    values = np.array([_number(text) for text in frame[category]], dtype=np.float64)
+    values = np.array([_number(text) for text in frame[category].tolist()], dtype=np.float64)
     wrong = ~np.isfinite(values)
     if wrong.any():
         row = int(wrong.argmax())

@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from cxr_cft.data.predictions import read_predictions, write_predictions
-from cxr_cft.ensemble.file import Ensemble
+from cxr_cft.artifacts import open_run
+from cxr_cft.data.predictions import Predictions, Rows, read_rows, write_predictions
+from cxr_cft.data.studies import AGGREGATION
+from cxr_cft.ensemble.file import Ensemble, MemberEntry
+from cxr_cft.ensemble.members import name_of, run_fingerprint, run_of
 from cxr_cft.errors import PredictionsError, did_you_mean, first_few
 
 
 def blend_csvs(ensemble: Ensemble, csvs: Sequence[str], out: Path) -> int:
-    """Blend members' CSVs (`CSV`, whose stem names the member, or `NAME=CSV`) and write `out`; returns its rows.
+    """Blend members' CSVs and write `out`; returns its rows.
 
-    Raises PredictionsError for a CSV of no member, a member without one, or studies that not all of them have.
+    Each is `CSV`, which a run's folder or its own stem names, or `NAME=CSV`. Members without any weight can be left
+    out. Raises PredictionsError for a CSV of no member, or of a run whose weights are not those of the search, a member
+    without one, studies that not all of them have, and studies whose views were joined otherwise than in the search.
     """
-    names = [member.name for member in ensemble.members]
-    sources: dict[str, Path] = {}
-    for text in csvs:
-        name, equals, rest = text.partition("=")
-        # A path may hold a "=" of its own.
-        named = equals and (name in names or not Path(text).exists())
-        name, path = (name, Path(rest)) if named else (Path(text).stem, Path(text))
-        if name not in names:
-            raise PredictionsError(f"{text} is of no member{did_you_mean(name, names)}; members are {', '.join(names)}")
-        if name in sources:
-            raise PredictionsError(f"member {name} is given twice: {sources[name]} and {path}")
-        sources[name] = path
+    sources = _sources(ensemble, csvs)
+    weights = ensemble.weights()
+    names = [member.name for m, member in enumerate(ensemble.members) if weights[m].any()]
     missing = [name for name in names if name not in sources]
     if missing:
         raise PredictionsError(f"no predictions are given of {first_few(missing)}; blending needs every member")
-    read = [read_predictions(sources[name], ensemble.categories) for name in names]
+    read = [_read(ensemble, member, sources[member.name]) for member in ensemble.members if member.name in sources]
     studies = read[0].studies
     for each in read[1:]:
         added = set(each.studies) - set(studies)
@@ -40,6 +36,54 @@ def blend_csvs(ensemble: Ensemble, csvs: Sequence[str], out: Path) -> int:
             raise PredictionsError(
                 f"{each.source} has {len(added)} studies that {read[0].source} lacks: {first_few(sorted(added))}"
             )
-    scores = np.stack([each.rows(studies) for each in read])
+    scores = np.full((len(ensemble.members), len(studies), len(ensemble.categories)), np.nan)
+    given = [m for m, member in enumerate(ensemble.members) if member.name in sources]
+    for m, each in zip(given, read, strict=True):
+        scores[m] = each.rows(studies)
     write_predictions(out, studies, ensemble.categories, ensemble.blend(scores))
     return len(studies)
+
+
+def _sources(ensemble: Ensemble, csvs: Sequence[str]) -> Mapping[str, Path]:
+    """Each CSV by its member's name."""
+    names = [member.name for member in ensemble.members]
+    sources: dict[str, Path] = {}
+    for text in csvs:
+        name, equals, rest = text.partition("=")
+        # A path may hold a "=" of its own.
+        named = equals and (name in names or not Path(text).exists())
+        name, path = (name, Path(rest)) if named else (name_of(Path(text)), Path(text))
+        if name not in names:
+            raise PredictionsError(f"{text} is of no member{did_you_mean(name, names)}; members are {', '.join(names)}")
+        if name in sources:
+            raise PredictionsError(f"member {name} is given twice: {sources[name]} and {path}")
+        sources[name] = path
+    return sources
+
+
+def _read(ensemble: Ensemble, member: MemberEntry, csv: Path) -> Predictions:
+    """A member's scores of studies, of exactly those categories that it had in the search."""
+    of_run = run_of(csv)
+    if of_run and member.kind == "run":
+        folder, tuned = of_run
+        if run_fingerprint(open_run(folder), tuned=tuned) != member.fingerprint:
+            raise PredictionsError(
+                f"{csv} is by other weights than {member.name} had in the search; run `cxr-cft ensemble` again"
+            )
+    predicted = next(iter(member.scales.values()))
+    rows = read_rows(csv, [name for name in ensemble.categories if name in predicted])
+    _check_views(ensemble, member, rows)
+    # A member that the search saw joined already was joined by the default.
+    found = rows.joined(ensemble.aggregation if member.by_view else AGGREGATION)
+    scores = np.full((len(found.studies), len(ensemble.categories)), np.nan)
+    scores[:, [ensemble.categories.index(name) for name in found.categories]] = found.scores
+    return Predictions(found.source, found.studies, ensemble.categories, scores)
+
+
+def _check_views(ensemble: Ensemble, member: MemberEntry, rows: Rows) -> None:
+    """Raise PredictionsError where views are joined already, and not as the search joined them."""
+    if rows.level == "study" and member.by_view and ensemble.aggregation != AGGREGATION:
+        raise PredictionsError(
+            f"{rows.source} has a row a study, but {member.name}'s views are joined by {ensemble.aggregation} in this"
+            " ensemble; give a row a view (a run's TEST.views.csv, or `cxr-cft predict --level image`)"
+        )

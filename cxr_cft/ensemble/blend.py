@@ -5,6 +5,7 @@ Only the standard library and numpy: it must run where nothing else of the proje
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,32 +14,58 @@ from cxr_cft.data.odds import expit, logit
 
 if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[np.float64]]
-    Flags = np.ndarray[Any, np.dtype[np.bool_]]
+    Scale = Mapping[str, Any]
+    Scales = Sequence[Sequence[Scale | None]]
+
+TAIL = 0.01  # of a curve's height: how far scores beyond its ends can still rise, so that no two tie (assumed)
 
 
-def standardise(scores: Array, probability: Flags, center: Array, spread: Array) -> Array:
-    """Bring members' scores (M, S, C) to one scale: (x − center) / spread, x the logit where scores are probabilities.
+def scale_logit(scores: Array, edge: float | Array) -> Array:
+    """The logits that a scale of logits is of: 0 and 1 count as `edge` and 1 − `edge`, the rest move with them.
 
-    `probability` is (M, C) of booleans, `center` and `spread` are (M, C), measured on the studies that the weights were
-    searched on. A member without a prediction for a study has nan there, and keeps it.
+    An edge of 0 leaves probabilities as they are.
     """
-    x = np.where(probability[:, None, :], logit(scores), scores)
-    return np.asarray((x - center[:, None, :]) / spread[:, None, :])
+    return logit(edge + (1.0 - 2.0 * edge) * scores)
 
 
-def blend_scores(scores: Array, weights: Array, probability: Flags, center: Array, spread: Array) -> Array:
-    """The ensemble's probabilities (S, C) of members' scores (M, S, C) under weights (M,), which sum to 1.
+def on_scale(x: Array, scale: Scale) -> Array:
+    """Scores of one member and category, or their logits where the scale is of logits, brought to the common scale.
 
-    The weighted mean of standardised scores goes back through the average member's logit scale, so that it reads as a
-    probability. A study for which a member has nan is blended from the others; for which all have, it is nan.
+    A line {"logit", "edge", "slope", "intercept"}, or a curve {"logit", "x", "y"} of straight parts between knots,
+    which rise. Both are as given in an ensemble file and in submission.json.
     """
-    z = standardise(scores, probability, center, spread)
-    there = np.where(np.isnan(z), 0.0, weights[:, None, None])
+    if "slope" in scale:
+        return np.asarray(x * scale["slope"] + scale["intercept"])
+    knots, heights = np.asarray(scale["x"], dtype=np.float64), np.asarray(scale["y"], dtype=np.float64)
+    width, height = knots[-1] - knots[0], heights[-1] - heights[0]
+    beyond, short = np.maximum(x - knots[-1], 0.0), np.maximum(knots[0] - x, 0.0)
+    tail = TAIL * height * (beyond / (width + beyond) - short / (width + short))
+    return np.asarray(np.interp(x, knots, heights) + tail)
+
+
+def to_scale(scores: Array, scales: Scales) -> Array:
+    """Members' scores (M, S, C) on the common scale; nan stays, and a member without a category has no scale there."""
+    found = np.full(scores.shape, np.nan)
+    for m, row in enumerate(scales):
+        for c, scale in enumerate(row):
+            if scale is not None:
+                x = scale_logit(scores[m, :, c], scale.get("edge", 0.0)) if scale["logit"] else scores[m, :, c]
+                found[m, :, c] = on_scale(x, scale)
+    return found
+
+
+def weighted(z: Array, weights: Array) -> Array:
+    """The mean (S, C) of scores on the common scale (M, S, C) under weights (M, C), nan left out."""
+    there = np.where(np.isnan(z), 0.0, weights[:, None, :])
     total = there.sum(axis=0)
-    mean = np.divide((there * np.nan_to_num(z)).sum(axis=0), total, out=np.full(total.shape, np.nan), where=total > 0)
-    # Scores of other tools have no logit scale: those that do lend theirs, else the standard one serves.
-    share = weights[:, None] * probability
-    lent = share.sum(axis=0)
-    out_center = np.divide((share * center).sum(axis=0), lent, out=np.zeros_like(lent), where=lent > 0)
-    out_spread = np.divide((share * spread).sum(axis=0), lent, out=np.ones_like(lent), where=lent > 0)
-    return expit(mean * out_spread + out_center)
+    summed = (there * np.nan_to_num(z)).sum(axis=0)
+    return np.asarray(np.divide(summed, total, out=np.full(total.shape, np.nan), where=total > 0))
+
+
+def blend_scores(scores: Array, weights: Array, scales: Scales, slope: Array, intercept: Array) -> Array:
+    """The ensemble's probabilities (S, C) of members' scores (M, S, C) under weights (M, C).
+
+    The weighted mean on the common scale, times `slope` (C,) plus `intercept` (C,), is the logit. A study for which a
+    member has nan is blended from the others; for which all have, it is nan.
+    """
+    return expit(weighted(to_scale(scores, scales), weights) * slope + intercept)

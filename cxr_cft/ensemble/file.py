@@ -11,14 +11,31 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cxr_cft.artifacts import read_json, write_json
+from cxr_cft.data.studies import AGGREGATIONS
 from cxr_cft.ensemble.blend import blend_scores
 from cxr_cft.errors import PredictionsError
 
 Floats = NDArray[np.float64]
+Interval = tuple[float, float]
+
+CANDIDATES = {
+    "equal": "equal weights",
+    "ga": "genetic algorithm",
+    "ga-category": "genetic algorithm, per category",
+    "greedy": "greedy selection",
+    "best": "best single",
+    "platt": "by Platt calibration",
+    "isotonic": "by isotonic calibration",
+}
+"""The candidates of every search, and what they are called on a page."""
 
 OPTIMISM = (
     "The backbones' epochs and the tuned heads were chosen on the same validation studies, so that even the out-of-fold"
     " numbers are optimistic for unseen patients; only studies that chose nothing can tell."
+)
+FOREIGN = (
+    "Fitted numbers are of the studies that the weights were searched on. Out-of-fold ones hold for unseen patients as"
+    " far as these studies chose nothing about the members themselves."
 )
 
 
@@ -26,33 +43,84 @@ class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Scale(_Entry):
-    """How one member's scores of one category come to the common scale."""
+class Line(_Entry):
+    """A scale: x · slope + intercept, x the score or its logit, which begins at `edge` (`blend.scale_logit`)."""
 
-    probability: bool
-    center: float
-    spread: float = Field(gt=0)
+    logit: bool
+    edge: float = Field(0.0, ge=0, lt=0.5)
+    slope: float = Field(ge=0)
+    intercept: float
+
+
+class Curve(_Entry):
+    """A scale of straight parts between knots that rise, with flat tails beyond them."""
+
+    logit: bool
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+
+    @model_validator(mode="after")
+    def _rises(self) -> Curve:
+        if (
+            len(self.x) != len(self.y)
+            or len(self.x) < 2
+            or not all((np.diff(part) > 0).all() for part in (self.x, self.y))
+        ):
+            raise ValueError("the knots of a curve must rise, two or more")
+        return self
+
+
+class Output(_Entry):
+    """How a category's blend becomes a logit: blend · slope + intercept."""
+
+    slope: float = Field(gt=0)
+    intercept: float
 
 
 class MemberEntry(_Entry):
-    """One member: a run (by its folder) or a CSV, its fingerprint, its weight, its scale per category."""
+    """One member: a run (by its folder) or a CSV, its fingerprint, its scales, and what it is worth."""
 
     name: str
-    kind: Literal["run", "csv"]
+    kind: Literal["run", "folds", "csv"]
     source: str
     tuned: bool
     fingerprint: str
-    weight: float = Field(ge=0)
-    scale: dict[str, Scale]
+    by_view: bool = Field(description="whether the search saw its views, and joined them by the file's aggregation")
+    scales: dict[str, dict[str, Line | Curve]] = Field(description="by kind, for each category that it predicts")
+    alone: float | None = Field(description="fitted mean AUROC of the member by itself")
+    counted: float = Field(description="share of the resamples in which the genetic algorithm gave it half its share")
+    correlation: float | None = Field(description="mean correlation with the other members, over categories")
+    gain: float | None = Field(description="out-of-fold gain of the recommended blend by having it")
 
 
 class Estimate(_Entry):
-    """What one candidate is worth: the mean AUROC it was fitted to, and the one on studies that it had not seen."""
+    """What a candidate is worth on studies that it has not seen, and how much more than equal weights; 95 %."""
 
-    weights: dict[str, float]
-    fitted: float
-    out_of_fold: float
-    interval: tuple[float, float] | None = Field(None, description="95 % of out_of_fold; None where positives are few")
+    out_of_fold: float | None
+    interval: Interval | None = Field(None, description="None where positives are too few for one")
+    difference: float | None
+    difference_interval: Interval | None = None
+
+
+class Candidate(Estimate):
+    """Weights by member and category, and their worth."""
+
+    scale: str = Field(description="of the members' scales, the kind that it averages")
+    weights: dict[str, dict[str, float]]
+    shrinkage: float = Field(ge=0, le=1, description="share of equal weights that was mixed in")
+    fitted: float = Field(description="mean AUROC on the studies that the weights were searched on")
+    output: dict[str, Output]
+    prior: dict[str, float] = Field(description="mean blended probability; for a study that no member can see")
+
+
+class ScaleEstimate(_Entry):
+    """What equal weights are worth out of fold with another scale or another way to join views."""
+
+    aggregation: str
+    scale: str
+    out_of_fold: float | None
+    difference: float | None = Field(description="from the first")
+    error: float | None = Field(description="standard error of the difference")
 
 
 class Ensemble(_Entry):
@@ -60,52 +128,95 @@ class Ensemble(_Entry):
 
     version: str
     seed: int
+    settings: dict[str, float | list[str]]
     categories: tuple[str, ...]
     scored: tuple[str, ...]
     studies: int
-    positives: dict[str, int] = Field(default_factory=dict, description="positive studies of each scored category")
+    patients: int
+    positives: dict[str, int] = Field(description="positive studies of each scored category")
+    optimistic: bool = Field(description="whether the members' heads were chosen on the same studies")
+    aggregation: str
+    scales: tuple[ScaleEstimate, ...] = Field(description="equal weights on each; empty where there was no choice")
     members: tuple[MemberEntry, ...]
-    chosen: Literal["equal", "ga"]
-    equal: Estimate
-    ga: Estimate
-    difference: float = Field(description="out-of-fold mean AUROC of the genetic algorithm minus that of equal weights")
-    interval: tuple[float, float] | None = Field(description="95 % of the difference; None where positives are too few")
-    prior: dict[str, float] = Field(description="mean blended probability; for a study that no member can see")
+    copies: tuple[tuple[str, ...], ...] = Field(description="members whose scores are the same to the last digit")
+    correlations: tuple[tuple[float | None, ...], ...] = Field(description="of members, mean over categories")
+    candidates: dict[str, Candidate]
+    recommended: str
+    procedure: Estimate = Field(description="of choosing as the recommendation was chosen, within every fold")
+    chosen: str = Field(description="the candidate in use: the recommended one, unless another was asked for")
 
     @model_validator(mode="after")
     def _complete(self) -> Ensemble:
         names = {member.name for member in self.members}
         if not names or len(names) < len(self.members):
             raise ValueError("there must be members, each with a name of its own")
-        if not any(member.weight > 0 for member in self.members):
-            raise ValueError("no member has a weight above 0")
-        if not names == set(self.equal.weights) == set(self.ga.weights):
-            raise ValueError("equal and ga do not weigh exactly the members")
-        for member in self.members:
-            if set(member.scale) != set(self.categories):
-                raise ValueError(f"member {member.name} has not a scale for each category")
+        if self.aggregation not in AGGREGATIONS:
+            raise ValueError(f"views cannot be joined by {self.aggregation}")
+        for name in (self.chosen, self.recommended):
+            if name not in self.candidates:
+                raise ValueError(f"there is no candidate {name}")
+        for name, candidate in self.candidates.items():
+            if set(candidate.weights) != names:
+                raise ValueError(f"candidate {name} does not weigh exactly the members")
+            if not set(candidate.output) == set(candidate.prior) == set(self.categories):
+                raise ValueError(f"candidate {name} has not an output and a prior for each category")
+            for category in self.categories:
+                self._check_weights(name, category, candidate)
         return self
 
-    def using(self, which: Literal["chosen", "equal", "ga"]) -> Ensemble:
-        """The same members under another of the file's weights."""
-        if which == "chosen":
-            return self
-        weights = (self.equal if which == "equal" else self.ga).weights
-        members = tuple(member.model_copy(update={"weight": weights[member.name]}) for member in self.members)
-        return self.model_copy(update={"members": members, "chosen": which})
+    def _check_weights(self, name: str, category: str, candidate: Candidate) -> None:
+        total = 0.0
+        for member in self.members:
+            weight = candidate.weights[member.name].get(category, 0.0)
+            if weight < 0 or (weight > 0 and category not in member.scales.get(candidate.scale, {})):
+                raise ValueError(f"candidate {name} gives {member.name} the weight {weight:g} for {category}")
+            total += weight
+        if total <= 0:
+            raise ValueError(f"candidate {name} gives no member a weight for {category}")
 
-    def scales(self) -> tuple[NDArray[np.bool_], Floats, Floats]:
-        """probability, center and spread (M, C) of all members."""
-        rows = [[member.scale[category] for category in self.categories] for member in self.members]
-        return (
-            np.array([[scale.probability for scale in row] for row in rows]),
-            np.array([[scale.center for scale in row] for row in rows]),
-            np.array([[scale.spread for scale in row] for row in rows]),
+    @property
+    def candidate(self) -> Candidate:
+        """The candidate in use."""
+        return self.candidates[self.chosen]
+
+    @property
+    def verdict(self) -> str:
+        """One line: what is recommended, and by which rule."""
+        if len(self.members) == 1:
+            return f"one member only, {self.members[0].name}: there is nothing to weigh"
+        rule = (
+            f"in the order of the table, one replaces the one before it if it is better out of fold by"
+            f" {self.settings['standard_errors']} standard errors of the difference"
+        )
+        if self.recommended == "equal":
+            return f"recommended: equal weights; no gain over them can be told from chance ({rule})"
+        return f"recommended: {CANDIDATES[self.recommended]} ({rule})"
+
+    @property
+    def caveat(self) -> str:
+        """What the estimates cannot say."""
+        return OPTIMISM if self.optimistic else FOREIGN
+
+    def using(self, which: str) -> Ensemble:
+        """The same members under another candidate's weights; `chosen` leaves the file's own."""
+        return self if which == "chosen" else self.model_copy(update={"chosen": which})
+
+    def weights(self, which: str = "") -> Floats:
+        """The weights (M, C) of a candidate, by default of the one in use."""
+        candidate = self.candidates[which or self.chosen]
+        return np.array(
+            [[candidate.weights[member.name].get(name, 0.0) for name in self.categories] for member in self.members]
         )
 
     def blend(self, scores: Floats) -> Floats:
         """The probabilities (S, C) of members' scores (M, S, C), members and categories in this file's order."""
-        return blend_scores(scores, np.array([member.weight for member in self.members]), *self.scales())
+        scales = [
+            [scale.model_dump() if (scale := scales.get(name)) else None for name in self.categories]
+            for scales in (member.scales[self.candidate.scale] for member in self.members)
+        ]
+        output = [self.candidate.output[name] for name in self.categories]
+        slope, intercept = (np.array([getattr(each, key) for each in output]) for key in ("slope", "intercept"))
+        return blend_scores(scores, self.weights(), scales, slope, intercept)
 
 
 def write_ensemble(path: Path, ensemble: Ensemble) -> None:
@@ -114,11 +225,15 @@ def write_ensemble(path: Path, ensemble: Ensemble) -> None:
 
 
 def read_ensemble(path: Path) -> Ensemble:
-    """Read and check an ensemble file. Raises PredictionsError if it is none."""
+    """Read and check an ensemble file. Raises PredictionsError if it is none, or of an older version's form."""
     content: Mapping[str, Any] = read_json(path)
     try:
         return Ensemble.model_validate(content)
     except ValidationError as error:
+        if "members" in content and "candidates" not in content:
+            raise PredictionsError(
+                f"{path} was written by an older version; search again with `cxr-cft ensemble`"
+            ) from error
         fault = error.errors(include_url=False)[0]
         where = "".join(f"{part}." for part in fault["loc"])[:-1]
         raise PredictionsError(f"{path} is no ensemble file: {where + ': ' if where else ''}{fault['msg']}") from error

@@ -1,32 +1,34 @@
-"""The search for ensemble weights, and what it is worth on studies that it has not seen, beside equal weights."""
+"""Weights over members: every candidate, what each is worth on studies that it has not seen, and which one to use."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxr_cft.data.labels import COMPETITION
-from cxr_cft.data.odds import logit
+from cxr_cft.data.odds import expit
+from cxr_cft.data.studies import AGGREGATIONS
 from cxr_cft.data.table import patient_of
-from cxr_cft.ensemble.blend import blend_scores, standardise
-from cxr_cft.ensemble.file import Ensemble, Estimate, MemberEntry, Scale
-from cxr_cft.ensemble.members import Member
-from cxr_cft.errors import PredictionsError
-from cxr_cft.metrics import auroc, bootstrap_auroc, percentile_interval
+from cxr_cft.ensemble.blend import weighted
+from cxr_cft.ensemble.file import Candidate, Ensemble, Estimate, MemberEntry, Output, ScaleEstimate
+from cxr_cft.ensemble.finders import BAG_STUDIES, BAGS
+from cxr_cft.ensemble.kept import KeptSearches
+from cxr_cft.ensemble.members import Member, aligned, copies
+from cxr_cft.ensemble.nested import EQUAL, ERRORS, FAMILIES, FOLDS, Judgement, Problem, judge
+from cxr_cft.ensemble.scales import FLAT, PLAIN, Scale
+from cxr_cft.errors import PredictionsError, first_few
+from cxr_cft.metrics import auroc, per_category, percentile_interval, resample_counts
+from cxr_cft.metrics.folded import folded_resamples
 from cxr_cft.progress import SILENT, Progress
-from cxr_cft.search import maximise
 
 Floats = NDArray[np.float64]
 
-FOLDS = 5  # of patients; a search on four fifths is near enough to one on all (assumed)
-POPULATION = 60  # assumed
-GENERATIONS = 150  # assumed: with a handful of members the fitness has levelled off by then
-PATIENCE = 40  # generations without a better fitness (assumed)
-STEP = 0.25  # the largest mutation of a weight, where all weights sum to 1 (assumed)
-FLAT = 1e-9  # scores that vary by less say nothing; scaling them up would blend rounding noise (assumed)
+RESAMPLES = 1000  # of patients, for the intervals (the usual number for 95 %; Efron & Tibshirani 1993)
+FARTHEST = 20.0  # logit of the surest study: float64 keeps 8 digits of the distance from 1 there
 
 
 def search_weights(
@@ -36,88 +38,235 @@ def search_weights(
     categories: Sequence[str],
     *,
     seed: int = 0,
+    scale: str | None = None,
+    aggregation: str | None = None,
+    kept: Path | None = None,
     progress: Progress = SILENT,
 ) -> Ensemble:
-    """Search weights ≥ 0, one a member, that maximise the mean AUROC of the blend over validation studies.
+    """Search weights ≥ 0 that maximise the mean AUROC of the blend, and say what they are worth on unseen studies.
 
-    `labels` is (S, C) of 1, 0 and nan for `studies` and `categories`. The mean is over those of the competition's
-    categories that have both classes; where there is none of them, over all that do. The same search is repeated on
-    the patients of four folds out of five and judged on the fifth, as equal weights are; the file's weights are the
-    genetic algorithm's only where it wins there by more than chance: the whole 95 % interval of the difference lies
-    above 0. Raises PredictionsError if a member lacks a study, no category can be scored, or all studies are of one
-    patient.
+    The mean is over those of the competition's categories that have both classes; where there is none of them, over all
+    that do. Scale and aggregation are chosen with the weights, unless given; `nested.judge` says how all of it is
+    chosen and judged.
+
+    Args:
+        members: who takes part; one that lacks a category is used for the others.
+        studies: (S,) names.
+        labels: (S, C) of 1, 0 and nan for unknown.
+        categories: (C,) names.
+        seed: of folds, resamples and searches; the same seed gives the same bytes.
+        scale: one of `SCALES`, or None for the one that proves best.
+        aggregation: one of `AGGREGATIONS`, likewise.
+        kept: the file of what a search that was interrupted goes on from; it stays.
+        progress: told how far it is.
+
+    Raises:
+        PredictionsError: a member lacks a study, a category has no member, none can be scored, or all studies are of
+            one patient.
+
     """
+    unpredicted = [name for name in categories if not any(name in member.categories for member in members)]
+    if unpredicted:
+        raise PredictionsError(f"no member predicts {first_few(unpredicted)}; leave that out")
     scored = _scored(labels, categories)
     if not scored:
         raise PredictionsError("no category has both a positive and a negative study among the labels")
-    scores = np.stack([member.predictions.rows(studies) for member in members])
-    patients = np.array([patient_of(study) for study in studies])
-    if len(set(patients)) < 2:
+    names, patients = np.unique([patient_of(study) for study in studies], return_inverse=True)
+    if len(names) < 2:
         raise PredictionsError(
-            f"all studies are of one patient, '{patients[0]}', so that no weights can be judged on other patients; "
+            f"all studies are of one patient, '{names[0]}', so that no weights can be judged on other patients; "
             "a study's name ends in …/PATIENT/STUDY"
         )
-    problem = _Problem(scores, labels, scored)
-    equal = np.full(len(members), 1 / len(members))
-    found = problem.search(np.ones(len(studies), dtype=bool), np.random.default_rng([seed, 1]))
-    out_of_fold, resampled = _judge(problem, patients, seed, progress)
-    interval = _interval(resampled[:, 1] - resampled[:, 0])
-    wins = interval is not None and interval[0] > 0
-    chosen = found if wins else equal
-    scale = _scales(scores)
-    prior = blend_scores(scores, chosen, *scale).mean(axis=0)
+    problem = Problem(_joined(members, studies, categories, aggregation), labels, patients, scored, seed)
+    found = judge(problem, scale, KeptSearches(kept, problem) if kept else {}, progress)
+    counts = resample_counts(patients, RESAMPLES, np.random.default_rng([seed, 2]))
+    estimates = _estimates(problem, found, counts)
+    everyone = problem.learnt(())
+    how = found.shape.aggregation
+    kinds = sorted({config.scale(found.shape) for config in found.configs.values()})
+    rescaled = {kind: problem.rescaled(how, kind, everyone) for kind in kinds}
 
-    def estimate(weights: Floats, row: int) -> Estimate:
-        return Estimate(
-            weights={member.name: float(weight) for member, weight in zip(members, weights, strict=True)},
-            fitted=problem.fitness(weights),
-            out_of_fold=float(out_of_fold[row]),
-            interval=_interval(resampled[:, row]),
+    def candidate(name: str) -> Candidate:
+        config = found.configs[name]
+        weights = problem.weights(config, found.found)
+        kind = config.scale(found.shape)
+        blend = weighted(rescaled[kind][0], weights)
+        output = _output(problem, how, weights, blend)
+        slope, intercept = (np.array([getattr(each, key) for each in output]) for key in ("slope", "intercept"))
+        # Rounded as the file's blend will be: ranks of few members tie, or nearly.
+        blend = expit(blend * slope + intercept)
+        return Candidate(
+            **estimates[name].model_dump(),
+            scale=kind,
+            weights={
+                member.name: {
+                    category: float(weights[m, c]) for c, category in enumerate(categories) if problem.there[m, c]
+                }
+                for m, member in enumerate(members)
+            },
+            shrinkage=config.shrinkage,
+            fitted=_mean_auroc(labels, blend, scored),
+            output=dict(zip(categories, output, strict=True)),
+            prior=dict(zip(categories, blend.mean(axis=0).tolist(), strict=True)),
         )
 
+    searched = rescaled[found.shape.searched][0]
+    correlations = _correlations(searched, scored)
     return Ensemble(
         version=version("cxr-cft"),
         seed=seed,
+        settings={
+            "folds": FOLDS,
+            "resamples_of_a_search": BAGS,
+            "studies_of_a_resample": BAG_STUDIES,
+            "standard_errors": ERRORS,
+            "resamples_of_an_interval": RESAMPLES,
+            "aggregations": list(problem.scores),
+            "scales": [scale] if scale else list(PLAIN),
+        },
         categories=tuple(categories),
         scored=tuple(categories[c] for c in scored),
         studies=len(studies),
+        patients=len(names),
         positives={categories[c]: int((labels[:, c] == 1).sum()) for c in scored},
-        members=tuple(
-            _entry(member, float(chosen[m]), [part[m] for part in scale], categories)
-            for m, member in enumerate(members)
-        ),
-        chosen="ga" if wins else "equal",
-        equal=estimate(equal, 0),
-        ga=estimate(found, 1),
-        difference=float(out_of_fold[1] - out_of_fold[0]),
-        interval=interval,
-        prior=dict(zip(categories, prior.tolist(), strict=True)),
+        optimistic=any(member.kind == "run" for member in members),
+        aggregation=how,
+        scales=_scale_estimates(problem, found),
+        members=_entries(problem, members, categories, found, rescaled, correlations),
+        copies=tuple(copies(members, studies, categories)),
+        correlations=tuple(tuple(_number(value) for value in row) for row in correlations),
+        candidates={name: candidate(name) for name in (EQUAL, *FAMILIES)},
+        recommended=found.chosen,
+        procedure=estimates["procedure"],
+        chosen=found.chosen,
     )
 
 
-def _judge(problem: _Problem, patients: NDArray[np.str_], seed: int, progress: Progress) -> tuple[Floats, Floats]:
-    """Mean AUROC (2,) of equal and of searched weights on studies that neither has seen, and resamples of it (R, 2)."""
-    scores, labels = problem.scores, problem.labels
-    equal = np.full(len(scores), 1 / len(scores))
-    folds = list(_folds(patients, np.random.default_rng([seed, 0])))
-    unseen = np.full((2, *labels.shape), np.nan)
-    for fold, held_out in enumerate(progress.track(folds, "judging out of fold", len(folds), "folds")):
-        searched = problem.search(~held_out, np.random.default_rng([seed, 2, fold]))
-        scale = _scales(scores[:, ~held_out])
-        for row, weights in enumerate((equal, searched)):
-            unseen[row, held_out] = _blended(scores[:, held_out], weights, scale)
-    rng = np.random.default_rng([seed, 3])
-    judged = bootstrap_auroc(labels[:, problem.scored], unseen[:, :, problem.scored], patients, rng=rng)
-    return judged.estimate.mean(axis=-1), judged.samples.mean(axis=-1)
+def _joined(
+    members: Sequence[Member], studies: Sequence[str], categories: Sequence[str], aggregation: str | None
+) -> dict[str, Floats]:
+    """The members' scores (M, S, C) by every way to join views that makes a difference, the default first."""
+    scores: dict[str, Floats] = {}
+    for how in [aggregation] if aggregation else AGGREGATIONS:
+        part = aligned(members, studies, categories, how)
+        # One view a study, or CSVs of studies: nothing is joined, and there is nothing to choose.
+        if not any(np.array_equal(part, other, equal_nan=True) for other in scores.values()):
+            scores[how] = part
+    return scores
 
 
-def _blended(scores: Floats, weights: Floats, scale: tuple[NDArray[np.bool_], Floats, Floats]) -> Floats:
-    """The blend (S, C) on the common scale, on which folds are pooled.
+def _estimates(problem: Problem, found: Judgement, counts: NDArray[np.integer]) -> dict[str, Estimate]:
+    """What every candidate, and the procedure, is worth out of fold, and against equal weights."""
+    names = list(found.unseen)
+    blends = np.stack([found.unseen[name] for name in names])
+    values = problem.judge(blends, problem.folds).value
+    samples = folded_resamples(problem.labels[:, problem.scored], blends[:, :, problem.scored], problem.folds, counts)
+    equal = names.index(EQUAL)
+    return {
+        name: Estimate(
+            out_of_fold=_number(values[k]),
+            interval=_interval(samples[:, k]),
+            difference=_number(values[k] - values[equal]),
+            difference_interval=_interval(samples[:, k] - samples[:, equal]),
+        )
+        for k, name in enumerate(names)
+    }
 
-    A probability's scale hangs on the weights wherever members are calibrated differently: pooled, folds with other
-    weights would be shifted against each other, which costs the genetic algorithm what equal weights never pay.
+
+def _scale_estimates(problem: Problem, found: Judgement) -> tuple[ScaleEstimate, ...]:
+    if not found.tried:
+        return ()
+    table = problem.judge(np.stack(list(found.tried.values())), problem.folds)
+    return tuple(
+        ScaleEstimate(
+            aggregation=aggregation,
+            scale=scale,
+            out_of_fold=_number(table.value[s]),
+            difference=_number(table.value[s] - table.value[0]),
+            error=_number(table.error(s, problem.patients, 0)),
+        )
+        for s, (aggregation, scale) in enumerate(found.tried)
+    )
+
+
+def _output(problem: Problem, aggregation: str, weights: Floats, blend: Floats) -> list[Output]:
+    """What turns a blend (S, C) into a logit, so that it reads like the average member's probability.
+
+    It gets the mean and the deviation of the logits of those members that write probabilities, under their weights; the
+    standard ones where none does. No study's logit is farther than `FARTHEST` from the mean: beyond, float64 would make
+    one probability of many.
     """
-    return np.asarray(np.einsum("m,msc->sc", weights, standardise(scores, *scale)))
+    logits = problem.logits[aggregation]
+    share = weights * ~np.isnan(problem.edges)
+    lent = share.sum(axis=0)
+    found = []
+    for c in range(blend.shape[1]):
+        center, spread = 0.0, 1.0
+        if lent[c] > 0:
+            center = float((share[:, c] * logits[:, :, c].mean(axis=1)).sum() / lent[c])
+            spread = float((share[:, c] * logits[:, :, c].std(axis=1)).sum() / lent[c])
+        moved = blend[:, c] - blend[:, c].mean()
+        deviation, farthest = float(moved.std()), float(np.abs(moved).max())
+        slope = spread / deviation if deviation > FLAT and spread > FLAT else 1.0
+        slope = min(slope, FARTHEST / farthest) if farthest > 0 else slope
+        center = float(np.clip(center, -FARTHEST, FARTHEST))
+        found.append(Output(slope=slope, intercept=center - slope * float(blend[:, c].mean())))
+    return found
+
+
+def _entries(
+    problem: Problem,
+    members: Sequence[Member],
+    categories: Sequence[str],
+    found: Judgement,
+    rescaled: Mapping[str, tuple[Floats, list[list[Scale | None]]]],
+    correlations: Floats,
+) -> tuple[MemberEntry, ...]:
+    alone = [_alone(problem, part) for part in rescaled[found.shape.searched][0]]
+    table = problem.judge(found.ablation, problem.folds).value if len(members) > 1 else None
+    others = np.where(np.eye(len(members), dtype=bool), np.nan, correlations)
+    entries = []
+    for m, member in enumerate(members):
+        known = others[m][~np.isnan(others[m])]
+        entries.append(
+            MemberEntry(
+                name=member.name,
+                kind=member.kind,
+                source=str(member.source.resolve()),
+                tuned=member.tuned,
+                fingerprint=member.fingerprint,
+                by_view=member.rows.level == "image",
+                scales={
+                    kind: {category: scale for category, scale in zip(categories, of[m], strict=True) if scale}
+                    for kind, (_, of) in rescaled.items()
+                },
+                alone=alone[m],
+                counted=float(found.found.counted[m]),
+                correlation=float(known.mean()) if len(known) else None,
+                gain=None if table is None else _number(table[0] - table[1 + m]),
+            )
+        )
+    return tuple(entries)
+
+
+def _alone(problem: Problem, z: Floats) -> float | None:
+    """A member's own mean AUROC over the scored categories that it predicts."""
+    own = [c for c in problem.scored if not np.isnan(z[:, c]).any()]
+    return _mean_auroc(problem.labels, z, own) if own else None
+
+
+def _mean_auroc(labels: Floats, scores: Floats, categories: Sequence[int]) -> float:
+    return float(per_category(auroc, labels[:, categories], scores[:, categories]).mean())
+
+
+def _correlations(z: Floats, scored: Sequence[int]) -> Floats:
+    """Pearson's correlation (M, M) on the common scale, the mean over the scored categories that both predict."""
+    moved = z[:, :, scored] - z[:, :, scored].mean(axis=1, keepdims=True)
+    size = np.sqrt(np.square(moved).sum(axis=1))
+    unit = moved / np.where(size > FLAT, size, np.nan)[:, None]
+    found = np.einsum("asc,bsc->abc", unit, unit, optimize=True)
+    known = ~np.isnan(found)
+    return np.asarray(np.where(known, found, 0).sum(axis=2) / np.where(known.any(axis=2), known.sum(axis=2), np.nan))
 
 
 def _interval(samples: Floats) -> tuple[float, float] | None:
@@ -125,101 +274,12 @@ def _interval(samples: Floats) -> tuple[float, float] | None:
     return None if np.isnan(low) else (float(low), float(high))
 
 
-class _Problem:
-    """Members' scores and labels, and the search over any part of the studies."""
-
-    def __init__(self, scores: Floats, labels: Floats, scored: Sequence[int]):
-        self.scores, self.labels, self.scored = scores, labels, scored
-
-    def search(self, rows: NDArray[np.bool_], rng: np.random.Generator) -> Floats:
-        """The weights (M,) that do best on the studies of `rows`; equal weights compete."""
-        number = len(self.scores)
-        if number == 1 or not self._defined(rows):
-            return np.full(number, 1 / number)
-        fitness = self._fitness_on(rows)
-        found = maximise(
-            fitness,
-            np.full(number, 1 / number),
-            scale=STEP,
-            rng=rng,
-            population=POPULATION,
-            generations=GENERATIONS,
-            patience=PATIENCE,
-            lower=0.0,
-            project=_onto_simplex,
-        )
-        return found.genome
-
-    def fitness(self, weights: Floats) -> float:
-        """The mean AUROC of the blend over all studies."""
-        return float(self._fitness_on(np.ones(len(self.labels), dtype=bool))(weights[None])[0])
-
-    def _fitness_on(self, rows: NDArray[np.bool_]) -> Callable[[Floats], Floats]:
-        scores, labels, defined = self.scores[:, rows], self.labels[rows], self._defined(rows)
-        z = standardise(scores, *_scales(scores))
-
-        def fitness(population: Floats) -> Floats:
-            columns = [auroc(labels[:, c], (population @ z[:, :, c]).T) for c in defined]
-            return np.asarray(np.mean(columns, axis=0))
-
-        return fitness
-
-    def _defined(self, rows: NDArray[np.bool_]) -> list[int]:
-        """The scored categories that have both classes among `rows`: four folds may lack one of a rare category."""
-        both = _both_classes(self.labels[rows])
-        return [c for c in self.scored if both[c]]
-
-
-def _onto_simplex(population: Floats) -> Floats:
-    """Non-negative genomes (P, M) scaled to sum 1; one that is all zeros becomes equal weights."""
-    total = population.sum(axis=1, keepdims=True)
-    return np.where(total > 0, population / np.where(total > 0, total, 1.0), 1.0 / population.shape[1])
-
-
-def _scales(scores: Floats) -> tuple[NDArray[np.bool_], Floats, Floats]:
-    """What brings scores (M, S, C) to one scale, each (M, C): are they probabilities, and their mean and deviation.
-
-    Mean and deviation are of the logits where they are probabilities.
-    """
-    probability = np.asarray(((scores >= 0) & (scores <= 1)).all(axis=1))
-    x = np.where(probability[:, None, :], logit(scores), scores)
-    center, spread = x.mean(axis=1), x.std(axis=1)
-    return probability, center, np.where(spread > FLAT, spread, 1.0)
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
 
 
 def _scored(labels: Floats, categories: Sequence[str]) -> list[int]:
-    both = _both_classes(labels)
+    both = (labels == 1).any(axis=0) & (labels == 0).any(axis=0)
     usable = [c for c in range(len(categories)) if both[c]]
     competition = [c for c in usable if categories[c] in COMPETITION]
     return competition or usable
-
-
-def _both_classes(labels: Floats) -> NDArray[np.bool_]:
-    return np.asarray((labels == 1).any(axis=0) & (labels == 0).any(axis=0))
-
-
-def _folds(patients: NDArray[np.str_], rng: np.random.Generator) -> Iterator[NDArray[np.bool_]]:
-    """Masks (S,) of the held-out studies, patients kept whole."""
-    names, codes = np.unique(patients, return_inverse=True)
-    fold = rng.permutation(len(names)) % min(FOLDS, len(names))
-    for number in range(min(FOLDS, len(names))):
-        yield fold[codes] == number
-
-
-def _entry(
-    member: Member, weight: float, scale: Sequence[NDArray[np.generic]], categories: Sequence[str]
-) -> MemberEntry:
-    probability, center, spread = scale
-    scales = {
-        category: Scale(probability=bool(probability[c]), center=float(center[c]), spread=float(spread[c]))
-        for c, category in enumerate(categories)
-    }
-    return MemberEntry(
-        name=member.name,
-        kind=member.kind,
-        source=str(member.source.resolve()),
-        tuned=member.tuned,
-        fingerprint=member.fingerprint,
-        weight=weight,
-        scale=scales,
-    )

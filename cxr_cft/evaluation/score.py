@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,24 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_cft.data.labels import COMPETITION, known_labels
 from cxr_cft.data.predictions import read_predictions
-from cxr_cft.data.studies import aggregate_views
-from cxr_cft.data.table import parse_labels, patient_of, read_frame
-from cxr_cft.errors import DataError, PredictionsError, first_few
+from cxr_cft.data.table import patient_of
+from cxr_cft.data.truth import StudyLabels, read_labels
+from cxr_cft.errors import PredictionsError, first_few
 from cxr_cft.metrics import bootstrap_auroc, percentile_interval, radiologist_points, radiologists_under_roc
 
 SEED = 0  # of the bootstrap: the same files give the same intervals
-
-
-@dataclass(frozen=True, eq=False)
-class StudyLabels:
-    """Known labels (S, C) of studies: 1, 0, nan."""
-
-    source: Path
-    studies: tuple[str, ...]
-    categories: tuple[str, ...]
-    labels: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -57,24 +45,6 @@ class Score:
             "radiologists_under_roc": dict(self.radiologists),
             "studies": self.studies,
         }
-
-
-def read_labels(source: Path, categories: Sequence[str] = COMPETITION) -> StudyLabels:
-    """Read a label CSV with the column Path (a row a view) or Study (a row a study). Raises DataError."""
-    frame = read_frame(source)
-    key = next((name for name in ("Path", "Study") if name in frame.columns), None)
-    if key is None:
-        raise DataError(f"{source} has neither a column Path nor a column Study")
-    if frame.empty:
-        raise DataError(f"{source} has no rows")
-    labels = np.column_stack([parse_labels(frame, category, source) for category in categories])
-    names = [name.strip() for name in frame[key]]
-    if "" in names:
-        raise DataError(f"{source}, line {frame.index[names.index('')]}: {key} is blank")
-    # A study's row is read as its only view, so that a doubled study is joined rather than counted twice.
-    paths = names if key == "Path" else [f"{name.rstrip('/')}/" for name in names]
-    studies, joined = aggregate_views(paths, labels)
-    return StudyLabels(source, tuple(studies), tuple(categories), known_labels(joined))
 
 
 def score_file(predictions: Path, labels: Path | StudyLabels) -> Score:

@@ -1,5 +1,6 @@
 from .delong import delong_interval as delong_interval
 from .intervals import percentile_interval as percentile_interval
+from .population import population_auroc as population_auroc
 from .radiologists import OperatingPoint as OperatingPoint
 from .radiologists import radiologist_points as radiologist_points
 from .radiologists import radiologists_under_roc as radiologists_under_roc
@@ -25,6 +26,7 @@ __all__ = [
     "delong_interval",
     "per_category",
     "percentile_interval",
+    "population_auroc",
     "radiologist_points",
     "radiologists_under_roc",
     "resample_counts",

@@ -137,7 +137,7 @@ class _Search:
             keep_elitism=1,
             on_generation=watch,
             suppress_warnings=True,
-            logger=_silent_logger(),
+            logger=silent_logger(),
         ).run()
         # PyGAD selects parents once more after the last generation. Whoever draws from the generator next should find
         # it as the last state has it, resumed or not.
@@ -194,7 +194,7 @@ def _check_state(state: SearchState, shape: tuple[int, int], rng: np.random.Gene
         raise ValueError(f"the state is of a {drawn} random generator, but rng is a {draws}")
 
 
-def _silent_logger() -> logging.Logger:
+def silent_logger() -> logging.Logger:
     """PyGAD logs every exception to the terminal before it raises it; whoever called catches or shows it."""
     logger = logging.Logger("cxr_cft.search")
     logger.disabled = True

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shutil
 import zipfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from importlib.metadata import PackageNotFoundError, version
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,8 @@ from cxr_cft.errors import SubmissionError, first_few
 from cxr_cft.progress import SILENT, Progress
 from cxr_cft.settings import Recipe
 from cxr_cft.submission.card import model_card
-from cxr_cft.submission.export import BATCHES, export_onnx
+from cxr_cft.submission.export import BATCHES, HEADS, export_onnx
+from cxr_cft.submission.folds import with_fold_runs
 
 CARRIED = ("cxr_cft.data.images", "cxr_cft.data.odds", "cxr_cft.data.studies", "cxr_cft.ensemble.blend")
 """Modules that predict.py imports from the package; in a bundle they lie beside it under their last name."""
@@ -36,7 +39,7 @@ EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip format's first day: the same input give
 
 @dataclass(frozen=True)
 class Bundle:
-    """A packaged submission: its folder, its zip, and per member how far ONNX and torch are apart at most."""
+    """A packaged submission: its folder, its zip, and per model how far ONNX and torch are apart at most."""
 
     folder: Path
     archive: Path
@@ -54,43 +57,51 @@ def package(
 ) -> Bundle:
     """Write OUT/NAME/ and OUT/NAME.zip from the runs of an ensemble file; an earlier bundle of that name is replaced.
 
-    Members without weight are left out. `near` is a folder to look for runs in that have moved since the search, `root`
-    the data folder, where that has moved. Raises RunError for a run that is gone, and SubmissionError if OUT/NAME holds
-    something else than a bundle, a member is a foreign CSV (there is no model to pack), a run has changed since the
-    weights were searched, or an export does not repeat torch's numbers.
+    Members whose weights in the candidate in use count for none of the bundle's columns are left out; heads of one run
+    share a model; joined folds are packed as their runs. `near` is a folder to look for runs in that have moved since
+    the search, `root` the data folder, where that has moved. Raises RunError for a run that is gone, and
+    SubmissionError if OUT/NAME holds something else than a bundle, a member is a foreign CSV (there is no model to
+    pack), a run has changed since the weights were searched, or an export does not repeat torch's numbers.
     """
     check_name(name)
     _check_replaceable(out / name)
-    runs = _runs(ensemble, near)
     output = COMPETITION if set(COMPETITION) <= set(ensemble.categories) else ensemble.categories
+    folds = [member.name for member in _weighty(ensemble, output) if member.kind == "folds"]
+    ensemble = with_fold_runs(ensemble, folds, near)
+    members = _weighty(ensemble, output)
+    runs = _runs(members, near)
     if output is not COMPETITION:
         missing = [category for category in COMPETITION if category not in ensemble.categories]
         progress.note(f"the CheXpert competition would reject this bundle: it does not predict {', '.join(missing)}")
+    models = _models(members, runs)
     parity = {}
     with replacing(out / name) as folder:
         (folder / "models").mkdir(parents=True)
-        entries = []
-        packed = [member for member in ensemble.members if member.name in runs]
-        for member in progress.track(packed, "exporting", len(packed), "models"):
-            run = runs[member.name]
-            images = _sample_images(run, root)
-            path, parity[member.name] = export_onnx(run, images, tuned=member.tuned)
-            shutil.copyfile(path, folder / "models" / f"{member.name}.onnx")
-            entries.append(_entry(member, run))
+        entries = {}
+        for model, packed in progress.track(models.items(), "exporting", len(models), "models"):
+            run = runs[packed[0].name]
+            heads = [head for head in HEADS if head in map(_head, packed)]
+            path, parity[model] = export_onnx(run, _sample_images(run, root), heads=heads)
+            shutil.copyfile(path, folder / "models" / f"{model}.onnx")
+            for member in packed:
+                first = heads.index(_head(member)) * len(run.categories)
+                entries[member.name] = _entry(member, ensemble, run, model, first)
         write_json(
             folder / "submission.json",
             {
                 "version": version("cxr-cft"),
                 "output": list(output),
                 "categories": list(ensemble.categories),
-                "aggregation": AGGREGATION,
-                "members": entries,
-                "prior": ensemble.prior,
+                "aggregation": ensemble.aggregation,
+                "members": [entries[member.name] for member in members],
+                "output_scale": {name: scale.model_dump() for name, scale in ensemble.candidate.output.items()},
+                "prior": ensemble.candidate.prior,
             },
         )
         _write_code(folder)
         write_text(folder / "requirements.txt", _requirements())
-        write_text(folder / "MODEL_CARD.md", model_card(name, output, ensemble, list(runs.values()), parity))
+        differences = {member.name: parity[model] for model, packed in models.items() for member in packed}
+        write_text(folder / "MODEL_CARD.md", model_card(name, output, ensemble, runs, differences, folds))
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         sums = {path.relative_to(folder).as_posix(): fingerprint(path) for path in files}
         write_json(folder / MANIFEST, {"sha256": sums})
@@ -105,43 +116,76 @@ def _check_replaceable(folder: Path) -> None:
         raise SubmissionError(f"{folder} is there already and is no bundle; give another --name or --out")
 
 
-def _runs(ensemble: Ensemble, near: Path | None) -> dict[str, Run]:
-    """The runs of the members that have weight, as they were when the weights were searched."""
-    weighty = [member for member in ensemble.members if member.weight > 0]
-    foreign = [member.name for member in weighty if member.kind == "csv"]
+def _weighty(ensemble: Ensemble, output: Sequence[str]) -> list[MemberEntry]:
+    """The members that have weight for a category of `output`. Raises SubmissionError if one came from a CSV."""
+    columns = [ensemble.categories.index(category) for category in output]
+    weights = ensemble.weights()[:, columns]
+    members = [member for member, own in zip(ensemble.members, weights, strict=True) if own.any()]
+    foreign = [member.name for member in members if member.kind == "csv"]
     if foreign:
         raise SubmissionError(
             f"{first_few(foreign)} came from a CSV, which holds no model to pack; "
-            "search the ensemble again over runs alone"
+            "search the ensemble again over runs alone, or CSVs of joined folds beside all their runs"
         )
-    runs = {member.name: _open(member, near) for member in weighty}
-    for member in weighty:
-        if _changed(member, runs[member.name]):
-            raise SubmissionError(f"run {member.name} has changed since the ensemble; run `cxr-cft ensemble` again")
+    return members
+
+
+def _runs(members: Sequence[MemberEntry], near: Path | None) -> dict[str, Run]:
+    """The run of each member, by the member's name, as it was when the weights were searched."""
+    runs = {member.name: _open(member, near) for member in members}
+    for member in members:
+        run = runs[member.name]
+        if _changed(member, run):
+            raise SubmissionError(f"run {run.name} has changed since the ensemble; run `cxr-cft ensemble` again")
     return runs
 
 
-def _entry(member: MemberEntry, run: Run) -> dict[str, Any]:
-    """A member as submission.json describes it to predict.py."""
+def _models(members: Sequence[MemberEntry], runs: Mapping[str, Run]) -> dict[str, list[MemberEntry]]:
+    """The members of each run under the name of its model: the run's own, or RUN-2 where another run has that."""
+    names: dict[Path, str] = {}
+    models: dict[str, list[MemberEntry]] = {}
+    for member in members:
+        run = runs[member.name]
+        folder = run.path.resolve()
+        if folder not in names:
+            others = (f"{run.name}-{number}" for number in count(2))
+            names[folder] = next(name for name in chain([run.name], others) if name not in models)
+        models.setdefault(names[folder], []).append(member)
+    return models
+
+
+def _head(member: MemberEntry) -> str:
+    return "tuned" if member.tuned else "trained"
+
+
+def _entry(member: MemberEntry, ensemble: Ensemble, run: Run, model: str, first: int) -> dict[str, Any]:
+    """A member as submission.json describes it to predict.py; `first` is the first of its columns in the model."""
+    candidate = ensemble.candidate
     return {
         "name": member.name,
-        "model": f"models/{member.name}.onnx",
-        "weight": member.weight,
+        "model": f"models/{model}.onnx",
+        "head": _head(member),
+        "first": first,
+        "weights": candidate.weights[member.name],
+        "scale": {category: scale.model_dump() for category, scale in member.scales[candidate.scale].items()},
         "categories": list(run.categories),
         "preprocessing": run.info["preprocessing"],
         "views": Recipe.model_validate(run.info["recipe"]).data.views,
-        "scale": {category: scale.model_dump() for category, scale in member.scale.items()},
+        # The search saw an older run's predictions by study only: the maximum of its views, whatever the others' are.
+        **({} if member.by_view else {"aggregation": AGGREGATION}),
     }
 
 
 def _changed(member: MemberEntry, run: Run) -> bool:
-    tuned = run.tuned() is not None
-    return tuned != member.tuned or run_fingerprint(run, tuned=tuned) != member.fingerprint
+    """Whether the member's head is another one; the trained head is still itself after its run was tuned."""
+    if member.tuned and run.tuned() is None:
+        return True
+    return run_fingerprint(run, tuned=member.tuned) != member.fingerprint
 
 
 def _open(member: MemberEntry, near: Path | None) -> Run:
     source = Path(member.source)
-    moved = near / member.name if near else source
+    moved = near / source.name if near else source
     return open_run(moved if moved.is_dir() and not source.is_dir() else source)
 
 

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 
 from cxr_cft.artifacts import Run
-from cxr_cft.ensemble.file import OPTIMISM, Ensemble
+from cxr_cft.data.studies import AGGREGATION
+from cxr_cft.ensemble.file import CANDIDATES, Ensemble, Estimate, Interval, MemberEntry
+
+JOINED = {"max": "the maximum", "mean": "the mean", "logit_mean": "the mean logit"}
+NONE = "–"
+FOLDS = (
+    "took part in the search as one member: a study's score was that of the one run that had not seen its patient. "
+    "Here all runs of the folds answer and their mean counts, so that the numbers above are of single runs."
+)
 
 INTENDED_USE = """\
 Research and competitions. Not a medical device: no decision about a patient may rest on it. It has seen the scanners,
@@ -14,11 +22,26 @@ patients and labels of one data set, and can fail silently on others."""
 
 
 def model_card(
-    name: str, output: Sequence[str], ensemble: Ensemble, runs: Sequence[Run], parity: dict[str, float]
+    name: str,
+    output: Sequence[str],
+    ensemble: Ensemble,
+    runs: Mapping[str, Run],
+    parity: Mapping[str, float],
+    folds: Sequence[str] = (),
 ) -> str:
-    """The card's Markdown, from the artefacts alone; `output` are the columns that the bundle writes."""
-    constant = [category for category in output if all(category in run.info["unlearnt"] for run in runs)]
-    weights = {member.name: member for member in ensemble.members}
+    """The card's Markdown, from the artefacts alone.
+
+    `output` are the columns that the bundle writes, `runs` and `parity` each packed member's run and the largest
+    difference of its model's probabilities from torch's, by the member's name. `folds` names the members that took part
+    in the search as joined folds, of which `ensemble` has the runs.
+    """
+    members = [member for member in ensemble.members if member.name in runs]
+    weights = {member.name: ensemble.candidate.weights[member.name] for member in members}
+    constant = [
+        category
+        for category in output
+        if all(category in runs[member].info["unlearnt"] for member, own in weights.items() if own.get(category))
+    ]
     lines = [
         f"# {name}",
         "",
@@ -27,35 +50,19 @@ def model_card(
         *([f"A constant, for want of labels: {', '.join(constant)}.", ""] if constant else []),
         "## Models",
         "",
-        "| model | backbone | input | heads | weight | largest difference of ONNX from torch |",
+        "| member | backbone | input | heads | mean weight | largest difference of ONNX from torch |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    for run in runs:
-        model = run.info["recipe"]["model"]
-        heads = "tuned per category (CFT)" if weights[run.name].tuned else "as trained"
-        views = ", frontal views" * (run.info["recipe"].get("data", {}).get("views") == "frontal")
-        lines.append(
-            f"| {run.name} | {model['backbone']} | {model['image_size']} × {model['image_size']} grey{views} | {heads} "
-            f"| {weights[run.name].weight:.3f} | {parity[run.name]:.1e} |"
-        )
-    interval = (
-        "" if ensemble.interval is None else f" (95 % {ensemble.interval[0]:+.4f} to {ensemble.interval[1]:+.4f})"
-    )
-    used = "the weights of the genetic algorithm" if ensemble.chosen == "ga" else "equal weights"
+    for member in members:
+        mean = sum(weights[member.name].get(category, 0.0) for category in output) / len(output)
+        lines.append(f"{_described(member, runs[member.name])} | {mean:.3f} | {parity[member.name]:.1e} |")
     lines += [
+        "",
+        f"A weight is the mean over the categories above; a study has {_joined(ensemble, members)}.",
         "",
         "## Evaluation",
         "",
-        f"Mean AUROC over {', '.join(ensemble.scored)} on {ensemble.studies} validation studies:",
-        "",
-        "| weights | fitted to these studies | out of fold |",
-        "| --- | --- | --- |",
-        f"| equal | {ensemble.equal.fitted:.4f} | {ensemble.equal.out_of_fold:.4f} |",
-        f"| genetic algorithm | {ensemble.ga.fitted:.4f} | {ensemble.ga.out_of_fold:.4f} |",
-        "",
-        f"Difference out of fold: {ensemble.difference:+.4f}{interval}. The bundle uses {used}.",
-        "",
-        OPTIMISM,
+        *_evaluation(ensemble, folds),
         "",
         "## Intended use",
         "",
@@ -63,3 +70,61 @@ def model_card(
         "",
     ]
     return "\n".join(lines)
+
+
+def _described(member: MemberEntry, run: Run) -> str:
+    """The first cells of a member's row."""
+    model = run.info["recipe"]["model"]
+    heads = "tuned per category (CFT)" if member.tuned else "as trained"
+    views = ", frontal views" * (run.info["recipe"].get("data", {}).get("views") == "frontal")
+    size = model["image_size"]
+    return f"| {member.name} | {model['backbone']} | {size} × {size} grey{views} | {heads}"
+
+
+def _joined(ensemble: Ensemble, members: Sequence[MemberEntry]) -> str:
+    """How a study's views are joined; by the maximum where the search saw a member's studies only."""
+    how = f"{JOINED[ensemble.aggregation]} of its views"
+    others = [member.name for member in members if not member.by_view]
+    if ensemble.aggregation == AGGREGATION or not others:
+        return how
+    return f"{how}, from {', '.join(others)} {JOINED[AGGREGATION]}"
+
+
+def _evaluation(ensemble: Ensemble, folds: Sequence[str]) -> list[str]:
+    scored = ", ".join(f"{category} ({ensemble.positives[category]} positive)" for category in ensemble.scored)
+    rows = []
+    for name, each in ensemble.candidates.items():
+        roles = {"recommended": ensemble.recommended, "used here": ensemble.chosen}
+        role = ", ".join(role for role, who in roles.items() if who == name)
+        difference = NONE if name == "equal" else _difference(each)
+        rows.append(f"| {CANDIDATES.get(name, name)} | {each.fitted:.4f} | {_worth(each)} | {difference} | {role} |")
+    about = (
+        f"Mean AUROC over {scored} on {ensemble.studies} studies of {ensemble.patients} patients, on which the weights "
+        "were searched; intervals are of 95 %."
+    )
+    return [
+        about,
+        "",
+        "| weights | fitted to these studies | out of fold | difference from equal weights, out of fold | |",
+        "| --- | --- | --- | --- | --- |",
+        *rows,
+        "",
+        f"Choosing as the recommendation was chosen, within every fold: {_worth(ensemble.procedure)}.",
+        "",
+        ensemble.caveat,
+        *(["", f"Each of {', '.join(folds)} {FOLDS}" if len(folds) > 1 else f"{folds[0]} {FOLDS}"] if folds else []),
+    ]
+
+
+def _worth(estimate: Estimate) -> str:
+    return _number(estimate.out_of_fold, ".4f", estimate.interval)
+
+
+def _difference(estimate: Estimate) -> str:
+    return _number(estimate.difference, "+.4f", estimate.difference_interval)
+
+
+def _number(value: float | None, form: str, interval: Interval | None) -> str:
+    if value is None:
+        return NONE
+    return f"{value:{form}} ({interval[0]:{form}} to {interval[1]:{form}})" if interval else f"{value:{form}}"

@@ -24,7 +24,7 @@ import onnxruntime
 
 from cxr_cft.data.images import preprocessing, read_image
 from cxr_cft.data.odds import expit
-from cxr_cft.data.studies import AGGREGATION, aggregate_views, study_of, without_laterals
+from cxr_cft.data.studies import AGGREGATIONS, aggregate_views, without_laterals
 from cxr_cft.ensemble.blend import blend_scores
 
 if TYPE_CHECKING:
@@ -69,27 +69,26 @@ def predict(bundle: Path, source: Path, output: Path, image_root: Path | None, b
     roots = [root for root in (image_root, Path.cwd(), source.resolve().parent) if root is not None]
     files = find_images(paths, roots)
     specification = load_specification(bundle)
-    if specification["aggregation"] != AGGREGATION:
-        raise Failure(f"the bundle's code does not join views by {specification['aggregation']}; package it again")
-    members = [Member(bundle, entry) for entry in specification["members"]]
-    _tell(f"{len(members)} models on {members[0].provider}")
+    for how in aggregations(specification):
+        if how not in AGGREGATIONS:
+            raise Failure(f"the bundle's code does not join views by {how}; package it again")
+    models = load_models(bundle, specification["members"])
+    _tell(f"{len(models)} models on {next(iter(models.values())).provider}")
 
     unreadable: dict[str, str] = {}
-    scores = _scores(members, specification, paths, files, batch_size, unreadable)
-    for member, part in zip(members, scores):  # noqa: B905 - strict is younger than 3.8
-        if member.entry.get("views", "all") == "frontal":
+    scores = _scores(models, specification, paths, files, batch_size, unreadable)
+    for member, part in zip(specification["members"], scores):  # noqa: B905 - strict is younger than 3.8
+        if member.get("views", "all") == "frontal":
             drop_laterals(part, paths, words)
-    studies, blended = _blend(members, specification, paths, scores)
-    prior = np.array([specification["prior"][category] for category in specification["categories"]])
+    studies, blended = blend(specification, paths, scores)
     lost = np.isnan(blended).any(axis=1)
-    blended[lost] = prior
+    blended[lost] = [specification["prior"][category] for category in specification["output"]]
 
     for path, reason in unreadable.items():
         _tell(f"left out {path}: {reason}")
     for row in np.flatnonzero(lost):
         _tell(f"no readable view of {studies[row]}: it gets the average of the validation studies")
-    columns = [specification["categories"].index(category) for category in specification["output"]]
-    write_rows(output, ["Study"] + specification["output"], studies, blended[:, columns])
+    write_rows(output, ["Study"] + specification["output"], studies, blended)
     _tell(f"wrote {len(studies)} studies to {output} ({len(unreadable)} of {len(paths)} views unreadable)")
     if len(unreadable) == len(paths):
         raise Failure("not one view could be read, so that every study has the same average; give --image-root")
@@ -108,31 +107,47 @@ def load_specification(bundle: Path) -> dict[str, Any]:
     return specification
 
 
-class Member:
-    """One model of the bundle, ready to run."""
+class Model:
+    """One ONNX file of the bundle, ready to run: a backbone, and the logits of its heads side by side."""
 
-    def __init__(self, bundle: Path, entry: dict[str, Any]):
-        self.entry = entry
-        self.size = int(entry["preprocessing"]["size"])
-        if entry["preprocessing"] != preprocessing(self.size):
-            raise Failure(f"model {entry['name']} needs other image code than this bundle's; package it again")
+    def __init__(self, path: Path):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = processors()
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         self.session = onnxruntime.InferenceSession(
-            str(bundle / entry["model"]), options, providers=wanted_providers(onnxruntime.get_available_providers())
+            str(path), options, providers=wanted_providers(onnxruntime.get_available_providers())
         )
-        told = self.session.get_modelmeta().custom_metadata_map
-        if json.loads(told["categories"]) != entry["categories"]:
-            raise Failure(
-                f"model {entry['name']} predicts other categories than submission.json says; package it again"
-            )
         self.provider = self.session.get_providers()[0].replace("ExecutionProvider", "")
+        told = self.session.get_modelmeta().custom_metadata_map
+        self.preprocessing = json.loads(told["preprocessing"])
+        self.size = int(self.preprocessing["size"])
+        categories = json.loads(told["categories"])
+        self.columns = [(head, category) for head in json.loads(told["heads"]) for category in categories]
+
+    def check(self, member: dict[str, Any]) -> None:
+        """Raise Failure unless the model takes the images and has the columns that submission.json says it does."""
+        # The bundle's own image code, and then the model: each must be what the member was packed with.
+        if member["preprocessing"] != preprocessing(int(member["preprocessing"]["size"])):
+            raise Failure(f"model {member['name']} needs other image code than this bundle's; package it again")
+        wanted = [(member["head"], category) for category in member["categories"]]
+        first = member["first"]
+        if self.preprocessing != member["preprocessing"] or self.columns[first : first + len(wanted)] != wanted:
+            raise Failure(f"{member['model']} is not what submission.json says of {member['name']}; package it again")
 
     def logits(self, images: Images) -> Floats:
-        """Logits (B, C) of images (B, 1, S, S)."""
+        """Logits (B, columns) of images (B, 1, S, S)."""
         return np.asarray(self.session.run(["logits"], {"images": images})[0], dtype=np.float64)
+
+
+def load_models(bundle: Path, members: Sequence[dict[str, Any]]) -> dict[str, Model]:
+    """The members' models by file name, each once. Raises Failure if one is not what submission.json says."""
+    models: dict[str, Model] = {}
+    for member in members:
+        if member["model"] not in models:
+            models[member["model"]] = Model(bundle / member["model"])
+        models[member["model"]].check(member)
+    return models
 
 
 def processors() -> int:
@@ -215,22 +230,28 @@ def write_rows(output: Path, header: Sequence[str], names: Sequence[str], values
 
 
 def _scores(
-    members: Sequence[Member],
+    models: dict[str, Model],
     specification: dict[str, Any],
     paths: Sequence[str],
     files: Sequence[Path],
     batch_size: int,
     unreadable: dict[str, str],
 ) -> Floats:
-    """Probabilities (M, views, C), nan where a view could not be read; those are noted in `unreadable`."""
-    scores = np.full((len(members), len(paths), len(specification["categories"])), np.nan)
-    sizes = sorted({member.size for member in members})
-    columns = [[m.entry["categories"].index(name) for name in specification["categories"]] for m in members]
+    """Probabilities (M, views, C) of the output's categories, each model run once for all of its members.
+
+    They are nan where a view could not be read, which is noted in `unreadable`, and where a member lacks a category.
+    """
+    members, output = specification["members"], specification["output"]
+    scores = np.full((len(members), len(paths), len(output)), np.nan)
+    sizes = sorted({model.size for model in models.values()})
+    predicted = [[c for c, name in enumerate(output) if name in member["categories"]] for member in members]
     counter = Counter(len(paths))
     for start in range(0, len(paths), batch_size):
         rows, images = _read(range(start, min(start + batch_size, len(paths))), paths, files, sizes, unreadable)
+        logits = {name: model.logits(images[model.size]) for name, model in models.items()} if rows else {}
         for m, member in enumerate(members if rows else []):
-            scores[m, rows] = expit(member.logits(images[member.size]))[:, columns[m]]
+            columns = [member["first"] + member["categories"].index(output[c]) for c in predicted[m]]
+            scores[m][np.ix_(rows, predicted[m])] = expit(logits[member["model"]][:, columns])
         counter.tell(min(start + batch_size, len(paths)))
     return scores
 
@@ -253,32 +274,35 @@ def _read(
     return found, {size: np.stack(read) for size, read in images.items() if read}
 
 
+def aggregations(specification: dict[str, Any]) -> list[str]:
+    """How each member's views are joined: as the ensemble's, unless the member says otherwise."""
+    return [member.get("aggregation", specification["aggregation"]) for member in specification["members"]]
+
+
 def drop_laterals(scores: Floats, paths: Sequence[str], words: Sequence[str]) -> None:
-    """Set to nan the scores (views, C) of lateral views whose study has a frontal one with scores.
+    """Set to nan the scores (views, C) of lateral views whose study has a frontal one with scores in any category.
 
     A frontal view that could not be read leaves its study to the lateral ones: they say more of it than an average.
     """
-    scored = [row for row, part in enumerate(scores) if not np.isnan(part).any()]
+    scored = [row for row, part in enumerate(scores) if not np.isnan(part).all()]
     used = without_laterals([paths[row] for row in scored], [words[row] for row in scored])
     scores[np.array(scored, dtype=np.intp)[~used]] = np.nan
 
 
-def _blend(
-    members: Sequence[Member],
-    specification: dict[str, Any],
-    paths: Sequence[str],
-    scores: Floats,
-) -> tuple[list[str], Floats]:
-    """Views to studies for each member, then members to one probability: studies and (studies, C)."""
-    studies = list(dict.fromkeys(study_of(path) for path in paths))
-    joined = np.stack([aggregate_views(paths, part)[1] for part in scores])
-    scales = [[member.entry["scale"][name] for name in specification["categories"]] for member in members]
+def blend(specification: dict[str, Any], paths: Sequence[str], scores: Floats) -> tuple[list[str], Floats]:
+    """Views to studies for each member, then members to one probability: studies and (studies, C).
 
-    def table(key: str) -> np.ndarray[Any, Any]:
-        return np.array([[scale[key] for scale in row] for row in scales])
-
-    weights = np.array([member.entry["weight"] for member in members])
-    return studies, blend_scores(joined, weights, table("probability"), table("center"), table("spread"))
+    `scores` (M, views, C) are the members' probabilities of the output's categories.
+    """
+    members, output = specification["members"], specification["output"]
+    joined = [aggregate_views(paths, part, how) for part, how in zip(scores, aggregations(specification))]  # noqa: B905
+    studies = joined[0][0]
+    weights = np.array([[member["weights"].get(name, 0.0) for name in output] for member in members])
+    scales = [[member["scale"].get(name) for name in output] for member in members]
+    slope, intercept = (
+        np.array([specification["output_scale"][name][key] for name in output]) for key in ("slope", "intercept")
+    )
+    return studies, blend_scores(np.stack([part for _, part in joined]), weights, scales, slope, intercept)
 
 
 class Counter:

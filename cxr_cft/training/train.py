@@ -218,6 +218,7 @@ def _finish(
             decoded = images.get("train" if split == FOLD else split)
             logits = over_table_together(model, table, recipe, f"predicting {split}", progress, decoded)
             if is_main():
+                write_logits(run.predictions(split, tuned=False, views=True), table, logits, "image")
                 write_logits(run.predictions(split, tuned=False), table, logits)
 
 

@@ -8,6 +8,9 @@ from cxr_cft.artifacts import library_versions
 
 BENCHMARKS = (
     "genetic",
+    "ensemble_speed",
+    "ensemble_scale",
+    "ensemble_evidence",
     "cft_scale",
     "cft_peer",
     "cft_growth",

@@ -11,14 +11,18 @@ from pathlib import Path
 
 from cxr_cft.cli.demo import RECIPES
 from cxr_cft.cli.main import run
-from cxr_cft.evaluation.score import read_labels, score_file
+from cxr_cft.data.truth import read_labels
+from cxr_cft.ensemble import blend_csvs, read_ensemble
+from cxr_cft.ensemble.file import CANDIDATES
+from cxr_cft.evaluation.score import score_file
 from tests.benchmarks.table import show, spread
 
 SEEDS = (1, 2, 3)
+HEADS = ("", ".cft")  # as trained, and tuned
 
 
 def main():
-    scores, positives, studies = {}, [], []
+    scores, positives, studies, recommended = {}, [], [], []
     with tempfile.TemporaryDirectory() as name:
         for seed in SEEDS:
             folder = Path(name) / str(seed)
@@ -35,9 +39,16 @@ def main():
                 for stage, file in (("trained", "test.csv"), ("after CFT", "test.cft.csv")):
                     path = weights / recipe / "predictions" / file
                     scores.setdefault(f"{recipe}, {stage}", []).append(score_file(path, truth).mean_auroc)
-            for use in ("equal", "ga"):
-                found = score_file(weights / f"test-{use}.csv", truth).mean_auroc
-                scores.setdefault(f"ensemble, {use} weights", []).append(found)
+            found = read_ensemble(weights / "ensemble.json")
+            files = [
+                str(weights / recipe / "predictions" / f"test.views{head}.csv") for recipe in RECIPES for head in HEADS
+            ]
+            for use, title in (*CANDIDATES.items(), ("chosen", "as recommended")):
+                blend_csvs(found.using(use), files, weights / "blend.csv")
+                worth = score_file(weights / "blend.csv", truth).mean_auroc
+                scores.setdefault(f"ensemble of six, {title}", []).append(worth)
+            recommended.append(found.recommended)
+    print(f"recommended: {', '.join(recommended)}")
     print(f"{min(studies)} to {max(studies)} studies, {min(positives)} to {max(positives)} positives a category")
     show(
         ["", *(f"seed {seed}" for seed in SEEDS), "median (range)"],

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from cxr_cft.artifacts import write_json
 from cxr_cft.data.images import preprocessing, read_image
 from cxr_cft.settings import load_recipe
 from cxr_cft.submission import export, predict
@@ -34,10 +33,10 @@ def eager(models, files):
     return len(files) / (time.perf_counter() - begin)
 
 
-def bundled(members, specification, files):
+def bundled(models, specification, files):
     names = [str(file) for file in files]
     begin = time.perf_counter()
-    predict._scores(members, specification, names, files, BATCH, {})
+    predict._scores(models, specification, names, files, BATCH, {})
     return len(files) / (time.perf_counter() - begin)
 
 
@@ -50,24 +49,31 @@ def main():
         for file in files:
             coarse = Image.fromarray(rng.integers(0, 256, (16, 20), dtype=np.uint8))
             coarse.resize((390, 320), Image.Resampling.BICUBIC).save(file, quality=90)
-        models, members = [], []
+        models, entries = [], []
         for recipe in RECIPES:
-            metadata = {"categories": json.dumps(categories)}
+            metadata = {
+                "categories": json.dumps(categories),
+                "preprocessing": json.dumps(preprocessing(320)),
+                "heads": json.dumps(["trained"]),
+            }
             loaded = load_recipe(recipe, ["model.pretrained=false"])[1]
             model = build_model(loaded, len(categories)).eval()
             export._write(model, np.zeros((2, 320, 320), np.uint8), folder / f"{recipe}.onnx", metadata)
             entry = {
                 "name": recipe,
                 "model": f"{recipe}.onnx",
+                "head": "trained",
+                "first": 0,
                 "categories": categories,
                 "preprocessing": preprocessing(320),
             }
             models.append(model)
-            members.append(predict.Member(folder, entry))
-        write_json(folder / "submission.json", {"categories": categories})
+            entries.append(entry)
+        packed = predict.load_models(folder, entries)
+        specification = {"members": entries, "output": categories}
         rates = {"predict.py (ONNX Runtime)": [], "eager PyTorch": []}
         for _ in range(3):
-            rates["predict.py (ONNX Runtime)"].append(bundled(members, {"categories": categories}, files))
+            rates["predict.py (ONNX Runtime)"].append(bundled(packed, specification, files))
             rates["eager PyTorch"].append(eager(models, files))
     ratios = [here / there for here, there in zip(*rates.values(), strict=True)]
     rows = [[way, spread(values, 1)] for way, values in rates.items()]

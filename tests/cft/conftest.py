@@ -111,7 +111,8 @@ def outcome():
     """What tuning left in a run's folder, but for how long it took."""
 
     def read(run):
-        names = ("heads.safetensors", "predictions/valid.cft.csv", "predictions/test.cft.csv")
+        predicted = [f"predictions/{split}{views}.cft.csv" for split in ("valid", "test") for views in ("", ".views")]
+        names = ("heads.safetensors", *predicted)
         told = read_json(run.path / "cft.json")
         for part in (told["summary"], *told["categories"]):
             assert part.pop("seconds") >= 0

@@ -18,13 +18,16 @@ from cxr_cft.artifacts import open_run
 from cxr_cft.cft import FineTuned, Options, tune, tune_run, tune_runs
 from cxr_cft.cft.store import Store
 from cxr_cft.cli import main as cli
-from cxr_cft.data.predictions import read_predictions
+from cxr_cft.data.predictions import read_predictions, read_rows
 from cxr_cft.data.splits import read_splits
 from cxr_cft.errors import RunError
 from cxr_cft.settings import CftSettings
 from cxr_cft.training.inference import predict_logits
 
-OUTPUTS = ("heads.safetensors", "cft.json", "predictions/valid.cft.csv", "predictions/test.cft.csv")
+OUTPUTS = (
+    *("heads.safetensors", "cft.json", "predictions/valid.cft.csv", "predictions/test.cft.csv"),
+    *("predictions/valid.views.cft.csv", "predictions/test.views.cft.csv"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +51,8 @@ def test_heads_and_predictions_of_every_split_but_training_are_written(tuned):
     heads = load_file(run.heads_file)
     assert heads["weight"].shape[0] == len(heads["bias"]) == 4
     names = {path.name for path in (run.path / "predictions").iterdir()}
-    assert names == {"valid.csv", "valid.cft.csv", "test.csv", "test.cft.csv"}
+    studies = {"valid.csv", "valid.cft.csv", "test.csv", "test.cft.csv"}
+    assert names == studies | {"valid.views.csv", "valid.views.cft.csv", "test.views.csv", "test.views.cft.csv"}
     assert not list(run.path.rglob("*.partial"))
 
 
@@ -62,6 +66,14 @@ def test_predictions_are_those_of_the_tuned_heads(tuned, data_folder):
         found.rows(table.studies), expit(features @ heads["weight"].T + heads["bias"]), rtol=1e-5
     )
     np.testing.assert_allclose(found.rows(table.studies), expit(predict_logits(run, table)), rtol=1e-4)
+
+
+@pytest.mark.parametrize("split", ["valid", "test"])
+def test_every_view_is_predicted_and_joins_to_its_studys_prediction_to_the_last_bit(tuned, data_folder, split):
+    run, _ = tuned
+    views = read_rows(run.predictions(split, tuned=True, views=True), run.categories)
+    assert views.names == read_splits(data_folder, run.categories)[split].paths
+    assert views.joined().scores.tobytes() == scores(run, split, tuned=True).scores.tobytes()
 
 
 def test_categories_that_were_left_predict_what_they_did_before(tuned):

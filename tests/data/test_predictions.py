@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cxr_cft.data.predictions import read_predictions, write_logits, write_predictions
+from cxr_cft.data.predictions import read_predictions, read_rows, write_logits, write_predictions
+from cxr_cft.data.studies import AGGREGATIONS, aggregate_views
 from cxr_cft.data.table import read_table
 from cxr_cft.errors import CxrCftError, PredictionsError
 
@@ -96,6 +97,14 @@ def test_at_image_level_every_view_keeps_its_row(films, tmp_path):
     assert lines == ["Path,Edema", *(f"{path},0.5" for path in table.paths)]
 
 
+def test_a_view_that_is_there_twice_is_written_once_so_that_it_reads_back(films, csv):
+    lines = (films / "train.csv").read_text().splitlines()
+    table = read_table(csv([*lines, lines[1]], "doubled.csv"), films, ["Edema"])
+    out = films / "a.csv"
+    write_logits(out, table, np.array([[1.0], [0.0], [0.0], [0.0], [1.0]], np.float64), level="image")
+    assert read_rows(out, ["Edema"]).names == table.paths[:4]
+
+
 def test_high_logits_keep_their_order(films, tmp_path):
     table = read_table(films / "train.csv", films, ["Edema"])
     logits = np.array([[17.0], [18.5], [20.0], [22.0]], np.float32)
@@ -131,6 +140,69 @@ def test_a_study_column_goes_before_a_path_column(csv):
 def test_rows_come_in_the_order_asked_for(csv):
     found = read_predictions(csv(["Study,Edema", "a,1", "b,2", "c,3"]), ["Edema"])
     assert found.rows(["c", "a"]).tolist() == [[3], [1]]
+
+
+# ---- rows as they are, before views are joined
+
+
+def test_views_are_kept_apart_and_joined_in_any_way(csv):
+    rows = read_rows(csv(["Path,Edema", "b/1/v1.jpg,0.5", "a/1/v.jpg,0.1", "b/1/v2.jpg,0.9"]), ["Edema"])
+    assert rows.level == "image"
+    assert rows.names == ("b/1/v1.jpg", "a/1/v.jpg", "b/1/v2.jpg")
+    assert rows.scores.tolist() == [[0.5], [0.1], [0.9]]
+    assert rows.studies == ("b/1", "a/1")
+    for how in AGGREGATIONS:
+        found = rows.joined(how)
+        assert (found.source, found.studies, found.categories) == (rows.source, ("b/1", "a/1"), ("Edema",))
+        np.testing.assert_array_equal(found.scores, aggregate_views(rows.names, rows.scores, how)[1])
+    assert rows.joined().scores.tolist() == [[0.9], [0.1]]
+
+
+def test_studies_are_the_same_however_views_are_joined(csv):
+    rows = read_rows(csv(["Study,Edema", "b/1/,7", "a/1,-3"]), ["Edema"])
+    assert rows.level == "study"
+    assert rows.names == rows.studies == ("b/1", "a/1")
+    assert all(rows.joined(how).scores.tolist() == [[7], [-3]] for how in AGGREGATIONS)
+
+
+@settings(deadline=None)
+@given(st.dictionaries(names, st.tuples(doubles, doubles), min_size=1, max_size=8), st.data())
+def test_neither_the_order_of_rows_nor_that_of_columns_matters(folder, table, data):
+    def read(studies, categories):
+        scores = [[table[study][int(category)] for category in categories] for study in studies]
+        write_predictions(folder / "b.csv", studies, categories, np.array(scores))
+        return read_rows(folder / "b.csv", ["0", "1"]).joined().rows(list(table))
+
+    expected = read(list(table), ["0", "1"])
+    found = read(data.draw(st.permutations(list(table))), data.draw(st.permutations(["0", "1"])))
+    assert found.tobytes() == expected.tobytes()
+
+
+def test_a_category_that_the_file_lacks_is_nan_if_that_is_asked_for(csv):
+    path = csv(["Study,Age,Edema", "a,61,0.5", "b,40,2"])
+    rows = read_rows(path, ["Cardiomegaly", "Edema"], partial=True)
+    assert rows.categories == ("Cardiomegaly", "Edema")
+    np.testing.assert_array_equal(rows.scores, [[np.nan, 0.5], [np.nan, 2]])
+    assert rows.others == ("Age",)
+    with pytest.raises(PredictionsError, match=r"given\.csv has no column Cardiomegaly$"):
+        read_rows(path, ["Cardiomegaly", "Edema"])
+
+
+def test_a_file_with_none_of_the_categories_is_told_with_what_it_has(csv):
+    path = csv(["Study,Age,Pleural_Effusion", "a,61,0.5"])
+    with pytest.raises(
+        PredictionsError,
+        match=r"given\.csv has none of the columns Fracture, Pleural Effusion \(did you mean 'Pleural_Effusion'\?\); "
+        r"it has Age, Pleural_Effusion$",
+    ):
+        read_rows(path, ["Fracture", "Pleural Effusion"], partial=True)
+    with pytest.raises(PredictionsError, match=r"given\.csv has none of the columns Edema; it has no other$"):
+        read_rows(csv(["Study", "a"]), ["Edema"], partial=True)
+
+
+def test_a_category_that_is_there_must_be_whole_even_if_others_may_be_missing(csv):
+    with pytest.raises(PredictionsError, match=r"given\.csv, line 3, Edema: '' is no finite number$"):
+        read_rows(csv(["Study,Edema", "a,1", "b,"]), ["Edema", "Fracture"], partial=True)
 
 
 # ---- what is wrong

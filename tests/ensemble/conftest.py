@@ -6,19 +6,49 @@ import numpy as np
 import pytest
 
 from cxr_cft.artifacts import fingerprint, open_run, write_csv, write_json
-from cxr_cft.data.predictions import Predictions, write_predictions
-from cxr_cft.ensemble import Member, weights
+from cxr_cft.data.predictions import Rows, write_predictions
+from cxr_cft.ensemble import Member, finders, search_weights, weights
+from cxr_cft.progress import Silent
 
 CATEGORIES = ("Cardiomegaly", "Edema")
+SMALL = {"BAGS": 4, "POPULATION": 16, "GENERATIONS": 12, "GREEDY_STEPS": 10}
+WHOLE = {name: getattr(finders, name) for name in SMALL}
 
 
 @pytest.fixture(scope="session", autouse=True)
-def short_search():
-    """A handful of weights is found sooner than the search's own length allows for."""
+def small_searches():
+    """A handful of weights is found sooner than the search's own size allows for."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(weights, "GENERATIONS", 40)
-        patch.setattr(weights, "PATIENCE", 20)
+        for name, size in SMALL.items():
+            patch.setattr(finders, name, size)
+        patch.setattr(weights, "RESAMPLES", 200)
         yield
+
+
+@pytest.fixture
+def whole_searches(monkeypatch):
+    """Searches of their own size, for what a handful of resamples cannot show."""
+    for name, size in WHOLE.items():
+        monkeypatch.setattr(finders, name, size)
+
+
+class Notes(Silent):
+    """Progress that keeps what is noted, and what is tracked."""
+
+    def __init__(self):
+        self.told, self.tracked = [], []
+
+    def note(self, message):
+        self.told.append(message)
+
+    def track(self, items, description, total, unit="steps"):
+        self.tracked.append((description, total, unit))
+        yield from items
+
+
+@pytest.fixture
+def notes():
+    return Notes()
 
 
 @pytest.fixture
@@ -43,10 +73,35 @@ def member(names):
     def member(name, scores, categories=CATEGORIES, studies=None):
         scores = np.asarray(scores, dtype=np.float64)
         studies = names(len(scores)) if studies is None else studies
-        found = Predictions(Path(f"{name}.csv"), tuple(studies[::-1]), tuple(categories), scores[::-1])
-        return Member(name, "csv", Path(f"{name}.csv"), False, "0" * 64, found)
+        rows = Rows(Path(f"{name}.csv"), "study", tuple(studies[::-1]), tuple(categories), scores[::-1])
+        return Member(name, "csv", Path(f"{name}.csv"), False, "0" * 64, rows)
 
     return member
+
+
+@pytest.fixture
+def viewed(names):
+    """A member of single views, two a study: scores (2 S, C), a study's views one behind the other."""
+
+    def viewed(name, scores, categories=CATEGORIES):
+        scores = np.asarray(scores, dtype=np.float64)
+        paths = [f"{study}/view{view}_frontal.jpg" for study in names(len(scores) // 2) for view in (1, 2)]
+        rows = Rows(Path(f"{name}.csv"), "image", tuple(paths), tuple(categories), scores)
+        return Member(name, "csv", Path(f"{name}.csv"), False, "0" * 64, rows)
+
+    return viewed
+
+
+@pytest.fixture
+def search(member, made, names):
+    """Search over made members, one a noise; returns (ensemble, labels, scores (M, S, C))."""
+
+    def search(noises, studies=100, *, data=0, prevalence=0.3, **options):
+        labels, scores = made(np.random.default_rng(data), studies, noises, prevalence)
+        members = [member(f"m{number}", part) for number, part in enumerate(scores)]
+        return search_weights(members, names(studies), labels, CATEGORIES, **options), labels, np.stack(scores)
+
+    return search
 
 
 @pytest.fixture

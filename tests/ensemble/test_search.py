@@ -1,13 +1,25 @@
-"""The command's work: which runs, which labels and which categories take part."""
+"""The command's work: which runs, which labels and which categories take part, and what an interruption leaves."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
 
+from cxr_cft.data.labels import COMPETITION
+from cxr_cft.data.predictions import write_predictions
+from cxr_cft.ensemble import nested
+from cxr_cft.ensemble.file import read_ensemble
 from cxr_cft.ensemble.search import search_ensemble
 from cxr_cft.errors import DataError, PredictionsError, RunError
+from cxr_cft.progress import Silent
 
 CATEGORIES = ("Cardiomegaly", "Edema")
 NUMBER = 40
+QUICK = {"scale": "zlogit"}
 
 
 @pytest.fixture
@@ -29,24 +41,56 @@ def two_runs(problem, names, make_run, data, tmp_path):
     return tmp_path / "weights"
 
 
-def test_without_names_every_run_takes_part_on_the_validation_labels_of_its_data(two_runs):
-    found = search_ensemble((), two_runs, (), None)
-    assert [entry.name for entry in found.members] == ["a", "b"]
+def members(found):
+    return [entry.name for entry in found.members]
+
+
+# ---- who takes part
+
+
+def test_without_names_every_complete_run_takes_part_on_the_validation_labels_of_its_data(two_runs):
+    (two_runs / "unfinished").mkdir()
+    found = search_ensemble((), two_runs, (), None, **QUICK)
+    assert members(found) == ["a", "b"]
     assert (found.studies, found.categories, found.seed) == (NUMBER, CATEGORIES, 0)
+    assert found.optimistic
+
+
+def test_a_tuned_run_takes_part_by_both_of_its_heads(two_runs, problem, names, make_run, data):
+    make_run("c", names(NUMBER), problem[1][2], tuned=problem[1][2] ** 2, root=data)
+    found = search_ensemble(("c",), two_runs, (), None, **QUICK)
+    assert [(entry.name, entry.tuned) for entry in found.members] == [("c", False), ("c.cft", True)]
 
 
 def test_named_runs_alone_take_part(two_runs):
-    assert [entry.name for entry in search_ensemble(("b",), two_runs, (), None).members] == ["b"]
+    assert members(search_ensemble(("b",), two_runs, (), None, **QUICK)) == ["b"]
     with pytest.raises(RunError, match=r"there is no run .*/c"):
         search_ensemble(("c",), two_runs, (), None)
 
 
 def test_csvs_join_named_runs_and_alone_they_look_for_no_run(two_runs, problem, names, write_scores, data):
     csv = write_scores("other", names(NUMBER), problem[1][2] * 5 + 1)
-    both = search_ensemble(("a",), two_runs, (csv,), None)
+    both = search_ensemble(("a",), two_runs, (csv,), None, **QUICK)
     assert [(entry.name, entry.kind) for entry in both.members] == [("a", "run"), ("other", "csv")]
-    alone = search_ensemble((), two_runs, (csv,), data / "valid.csv")
-    assert [entry.name for entry in alone.members] == ["other"]
+    alone = search_ensemble((), two_runs, (csv,), data / "valid.csv", **QUICK)
+    assert members(alone) == ["other"]
+    assert not alone.optimistic
+
+
+def test_no_run_at_all_is_said(tmp_path):
+    with pytest.raises(RunError, match=r"no complete run under .*weights; train one first"):
+        search_ensemble((), tmp_path / "weights", (), None)
+
+
+def test_single_views_are_joined_in_the_way_that_was_asked_for(two_runs, problem, names, tmp_path, data):
+    views = np.clip(problem[1][2].repeat(2, axis=0) * np.tile([[0.5], [1.0]], (NUMBER, 1)), 0, 1)
+    paths = [f"{study}/view{view}.jpg" for study in names(NUMBER) for view in (1, 2)]
+    write_predictions(tmp_path / "v.csv", paths, CATEGORIES, views, key="Path")
+    found = search_ensemble((), two_runs, (tmp_path / "v.csv",), data / "valid.csv", aggregation="mean", **QUICK)
+    assert (found.aggregation, found.members[0].by_view) == ("mean", True)
+
+
+# ---- on which labels
 
 
 def test_csvs_alone_need_to_be_told_the_labels(two_runs, problem, names, write_scores):
@@ -59,48 +103,29 @@ def test_runs_of_different_data_need_to_be_told_the_labels(two_runs, problem, na
     make_run("c", names(NUMBER), problem[1][2], root="elsewhere")
     with pytest.raises(PredictionsError, match="the runs were trained on different data: say with --labels"):
         search_ensemble((), two_runs, (), None)
-    assert len(search_ensemble((), two_runs, (), data / "valid.csv").members) == 3
-
-
-def test_no_run_at_all_is_said(tmp_path):
-    with pytest.raises(RunError, match=r"no complete run under .*weights; train one first"):
-        search_ensemble((), tmp_path / "weights", (), None)
+    assert members(search_ensemble((), two_runs, (), data / "valid.csv", **QUICK)) == ["a", "b", "c"]
 
 
 def test_uncertain_labels_are_unknown_and_views_of_a_study_are_joined(two_runs, problem, names, write_labels, tmp_path):
     labels = problem[0].copy()
     labels[:10, 1] = -1
-    uncertain = search_ensemble((), two_runs, (), write_labels(tmp_path / "u.csv", names(NUMBER), labels))
+    uncertain = search_ensemble((), two_runs, (), write_labels(tmp_path / "u.csv", names(NUMBER), labels), **QUICK)
     labels[:10, 1] = np.nan
-    blank = search_ensemble((), two_runs, (), write_labels(tmp_path / "b.csv", names(NUMBER), labels))
+    blank = search_ensemble((), two_runs, (), write_labels(tmp_path / "b.csv", names(NUMBER), labels), **QUICK)
     assert uncertain == blank
-    labels[:10, 1] = 0
-    negative = search_ensemble((), two_runs, (), write_labels(tmp_path / "n.csv", names(NUMBER), labels))
-    assert negative.equal.fitted != blank.equal.fitted
     assert blank.studies == NUMBER
-    assert blank.equal.fitted != search_ensemble((), two_runs, (), None).equal.fitted
+    assert blank.positives["Edema"] == (problem[0][10:, 1] == 1).sum()
 
 
-def test_categories_are_those_that_all_members_and_the_labels_have(
-    two_runs, problem, names, write_scores, write_labels, tmp_path
-):
-    scores = np.column_stack([problem[1][2][:, 1], problem[1][2]])
-    csv = write_scores("other", names(NUMBER), scores[:, :2], ("Edema", "Fracture"))
-    assert search_ensemble(("a",), two_runs, (csv,), None).categories == ("Edema",)
-    labels = write_labels(tmp_path / "l.csv", names(NUMBER), problem[0][:, :1], CATEGORIES[:1])
-    assert search_ensemble((), two_runs, (), labels).categories == ("Cardiomegaly",)
-
-
-def test_members_without_a_common_category_are_refused(two_runs, problem, names, write_scores):
-    csv = write_scores("other", names(NUMBER), problem[1][2], ("Fracture", "Pneumonia"))
-    with pytest.raises(PredictionsError, match="the members have no category in common"):
-        search_ensemble(("a",), two_runs, (csv,), None)
-
-
-def test_labels_without_any_of_the_categories_are_refused(two_runs, problem, names, write_labels, tmp_path):
-    labels = write_labels(tmp_path / "l.csv", names(NUMBER), problem[0], ("Fracture", "Pneumonia"))
-    with pytest.raises(PredictionsError, match=r"l\.csv has none of the categories that the members predict: Cardiom"):
-        search_ensemble((), two_runs, (), labels)
+def test_labels_may_have_a_row_a_study(two_runs, problem, names, tmp_path):
+    lines = [f"{study}/,{a:g},{b:g}" for study, (a, b) in zip(names(NUMBER), problem[0], strict=True)]
+    (tmp_path / "l.csv").write_text("\n".join(["Study,Cardiomegaly,Edema", *lines[::-1]]) + "\n")
+    by_study = search_ensemble((), two_runs, (), tmp_path / "l.csv", **QUICK)
+    by_view = search_ensemble((), two_runs, (), None, **QUICK)
+    for name, candidate in by_study.candidates.items():
+        if name in ("equal", "best"):  # neither hangs on the order of the studies
+            assert candidate.fitted == pytest.approx(by_view.candidates[name].fitted)
+    assert by_study.positives == by_view.positives
 
 
 def test_a_missing_labels_file_is_said_to_be_missing(two_runs, tmp_path):
@@ -108,8 +133,210 @@ def test_a_missing_labels_file_is_said_to_be_missing(two_runs, tmp_path):
         search_ensemble((), two_runs, (), tmp_path / "ghost.csv")
 
 
-def test_the_seed_is_the_searchs(two_runs):
-    first, again, other = (search_ensemble((), two_runs, (), None, seed=seed) for seed in (3, 3, 4))
+def test_labels_of_other_studies_are_told_with_an_example_of_each(two_runs, problem, names, write_labels, tmp_path):
+    others = [name.replace("Tiny", "Other") for name in names(NUMBER)]
+    labels = write_labels(tmp_path / "l.csv", others, problem[0])
+    message = (
+        r"a/predictions/valid\.csv seems to be of other studies: it has Tiny/valid/.*, the labels have Other/valid/"
+    )
+    for missing in ("error", "drop"):
+        with pytest.raises(PredictionsError, match=message):
+            search_ensemble((), two_runs, (), labels, missing=missing)
+
+
+# ---- studies that members lack
+
+
+def test_missing_studies_are_named_or_dropped(two_runs, problem, names, write_scores, notes):
+    csv = write_scores("short", names(NUMBER)[4:], problem[1][2][4:])
+    with pytest.raises(PredictionsError, match=r"member short has no row for 4 of 40 studies: Tiny/valid/patient00000"):
+        search_ensemble(("a",), two_runs, (csv,), None)
+    found = search_ensemble(("a",), two_runs, (csv,), None, missing="drop", progress=notes, **QUICK)
+    assert (found.studies, found.patients) == (NUMBER - 4, NUMBER // 2 - 2)
+    assert f"4 of {NUMBER} studies are left out, which some members lack" in notes.told
+    assert found.positives["Edema"] == (problem[0][4:, 1] == 1).sum()
+
+
+def test_dropping_what_nobody_lacks_changes_nothing(two_runs, notes):
+    kept = search_ensemble((), two_runs, (), None, **QUICK)
+    assert search_ensemble((), two_runs, (), None, missing="drop", progress=notes, **QUICK) == kept
+    assert notes.told == []
+
+
+def test_what_is_scored_and_noted_is_of_the_studies_that_are_left(two_runs, problem, names, write_scores, notes):
+    positive = problem[0][:, 1] == 1
+    csv = write_scores("short", np.array(names(NUMBER))[~positive], problem[1][2][~positive])
+    found = search_ensemble(("a",), two_runs, (csv,), None, missing="drop", progress=notes, **QUICK)
+    assert found.scored == ("Cardiomegaly",)
+    assert "no labelled study is positive for Edema: blended, but not scored" in notes.told
+
+
+# ---- categories
+
+
+def test_categories_are_those_that_a_member_and_the_labels_have(
+    two_runs, problem, names, write_scores, write_labels, tmp_path
+):
+    csv = write_scores("other", names(NUMBER), problem[1][2], ("Edema", "Fracture"))
+    labels = write_labels(
+        tmp_path / "l.csv", names(NUMBER), problem[0][:, [0, 1, 1]], ("Cardiomegaly", "Edema", "Fracture")
+    )
+    found = search_ensemble(("a",), two_runs, (csv,), labels, **QUICK)
+    assert found.categories == ("Cardiomegaly", "Edema", "Fracture")
+    assert set(found.scored) == set(CATEGORIES) <= set(COMPETITION)
+    equal = found.candidates["equal"].weights
+    assert equal["a"] == {"Cardiomegaly": 1, "Edema": 0.5}
+    assert equal["other"] == {"Edema": 0.5, "Fracture": 1}
+    assert search_ensemble(("a",), two_runs, (csv,), None, **QUICK).categories == CATEGORIES
+
+
+def test_labels_of_some_categories_leave_the_others_out(two_runs, problem, names, write_labels, tmp_path):
+    labels = write_labels(tmp_path / "l.csv", names(NUMBER), problem[0][:, :1], CATEGORIES[:1])
+    assert search_ensemble((), two_runs, (), labels, **QUICK).categories == ("Cardiomegaly",)
+
+
+def test_a_member_without_any_of_the_categories_is_refused(two_runs, problem, names, write_scores):
+    csv = write_scores("other", names(NUMBER), problem[1][2], ("Fracture", "Pneumonia"))
+    with pytest.raises(PredictionsError, match=r"other\.csv has none of the columns Cardiomegaly, Edema"):
+        search_ensemble(("a",), two_runs, (csv,), None)
+
+
+def test_labels_without_any_of_the_categories_are_refused(two_runs, problem, names, write_labels, tmp_path):
+    labels = write_labels(tmp_path / "l.csv", names(NUMBER), problem[0], ("Fracture", "Pneumonia"))
+    with pytest.raises(DataError, match=r"l\.csv has none of the categories that are predicted: Cardiomegaly, Edema"):
+        search_ensemble((), two_runs, (), labels)
+
+
+@pytest.mark.parametrize(
+    ("label", "lacking"), [(0.0, ["positive"]), (1.0, ["negative"]), (np.nan, ["positive", "negative"])]
+)
+def test_a_category_without_both_classes_is_noted(
+    two_runs, problem, names, write_labels, tmp_path, notes, label, lacking
+):
+    labels = problem[0].copy()
+    labels[:, 1] = label
+    file = write_labels(tmp_path / "l.csv", names(NUMBER), labels)
+    found = search_ensemble((), two_runs, (), file, progress=notes, **QUICK)
+    assert notes.told == [f"no labelled study is {what} for Edema: blended, but not scored" for what in lacking]
+    assert (found.categories, found.scored) == (CATEGORIES, ("Cardiomegaly",))
+
+
+def test_copies_are_noted(two_runs, problem, names, write_scores, notes):
+    csv = write_scores("again", names(NUMBER)[::-1], problem[1][0][::-1])
+    found = search_ensemble((), two_runs, (), None, progress=notes, **QUICK)
+    assert (found.copies, notes.told) == ((), [])
+    found = search_ensemble(("a", "b"), two_runs, (csv,), None, progress=notes, **QUICK)
+    assert found.copies == (("a", "again"),)
+    assert notes.told == ["copies to the last digit: a, again; equal weights count them all, leave out all but one"]
+
+
+# ---- the file, and interruptions
+
+
+class Interrupting(Silent):
+    """Progress that stops the work after so many searches."""
+
+    def __init__(self, after, error):
+        self.after, self.error = after, error
+
+    def track(self, items, description, total, unit="steps"):  # noqa: ARG002
+        for number, item in enumerate(items):
+            if description == "searching weights" and number == self.after:
+                raise self.error
+            yield item
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """The searches that are made, one by one: with one processor none is made ahead but by one."""
+    made = []
+    real = nested.find_weights
+    monkeypatch.setattr(nested, "processors", lambda: 1)
+    monkeypatch.setattr(nested, "find_weights", lambda *call: made.append(len(made)) or real(*call))
+    return made
+
+
+def test_the_ensemble_is_written_where_it_was_asked_for_and_nothing_else_is_left(two_runs, tmp_path):
+    out = tmp_path / "sub" / "e.json"
+    found = search_ensemble((), two_runs, (), None, out, **QUICK)
+    assert read_ensemble(out) == found
+    assert [path.name for path in out.parent.iterdir()] == ["e.json"]
+
+
+def test_the_same_seed_writes_the_same_bytes_and_another_seed_others(two_runs, tmp_path):
+    outs = [tmp_path / f"{number}.json" for number in range(3)]
+    for out, seed in zip(outs, (3, 3, 4), strict=True):
+        assert search_ensemble((), two_runs, (), None, out, seed=seed, **QUICK).seed == seed
+    first, again, other = (out.read_bytes() for out in outs)
     assert first == again
-    assert first.seed == 3
-    assert first.equal.out_of_fold != other.equal.out_of_fold
+    assert first != other
+
+
+@pytest.mark.parametrize("after", [0, 1, 15])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_an_interrupted_search_goes_on_and_writes_the_same_bytes(two_runs, tmp_path, counted, notes, after, error):
+    whole, out = tmp_path / "whole.json", tmp_path / "e.json"
+    search_ensemble((), two_runs, (), None, whole, **QUICK)
+    assert len(counted) == 16
+    out.write_text("what was there before")
+    with pytest.raises(error):
+        search_ensemble((), two_runs, (), None, out, progress=Interrupting(after, error), **QUICK)
+    assert out.read_text() == "what was there before"
+    assert (tmp_path / ".e.json.search").exists() == (after > 0)
+    counted.clear()
+    search_ensemble((), two_runs, (), None, out, progress=notes, **QUICK)
+    assert len(counted) == 16 - after
+    told = [f"{after} of 16 searches were made before; going on with the others"]
+    assert notes.told == told * bool(after)
+    assert out.read_bytes() == whole.read_bytes()
+    assert not (tmp_path / ".e.json.search").exists()
+
+
+@pytest.mark.parametrize("change", ["seed", "member", "damage"])
+def test_what_another_search_left_is_not_gone_on_from(two_runs, tmp_path, counted, change):
+    out = tmp_path / "e.json"
+    with pytest.raises(RuntimeError):
+        search_ensemble((), two_runs, (), None, out, progress=Interrupting(9, RuntimeError), **QUICK)
+    left = tmp_path / ".e.json.search"
+    if change == "damage":
+        left.write_bytes(left.read_bytes()[:-30])
+    names, seed = ("b",) if change == "member" else (), int(change == "seed")
+    counted.clear()
+    search_ensemble(names, two_runs, (), None, out, seed=seed, **QUICK)
+    assert len(counted) == 16
+    search_ensemble(names, two_runs, (), None, tmp_path / "again.json", seed=seed, **QUICK)
+    assert out.read_bytes() == (tmp_path / "again.json").read_bytes()
+
+
+def test_a_search_that_fails_before_it_begins_leaves_nothing(two_runs, tmp_path):
+    with pytest.raises(DataError):
+        search_ensemble((), two_runs, (), tmp_path / "ghost.csv", tmp_path / "sub" / "e.json")
+    assert not (tmp_path / "sub").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
+def test_a_search_that_was_killed_goes_on_to_the_same_bytes(two_runs, tmp_path, counted, notes):
+    out, whole = tmp_path / "e.json", tmp_path / "whole.json"
+    script = f"""
+from pathlib import Path
+from cxr_cft.ensemble import finders, nested
+from cxr_cft.ensemble.search import search_ensemble
+finders.BAGS, finders.POPULATION, finders.GENERATIONS, finders.GREEDY_STEPS = 4, 16, 12, 10
+nested.processors = lambda: 1
+search_ensemble((), Path({str(two_runs)!r}), (), None, Path({str(out)!r}), scale="zlogit")
+"""
+    left = tmp_path / ".e.json.search"
+    working = subprocess.Popen(
+        [sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    )
+    while working.poll() is None and not left.exists():
+        time.sleep(0.001)
+    working.send_signal(signal.SIGKILL)
+    working.wait()
+    assert left.exists()
+    assert not out.exists()
+    search_ensemble((), two_runs, (), None, out, progress=notes, **QUICK)
+    assert 0 < len(counted) < 16
+    assert len(notes.told) == 1
+    search_ensemble((), two_runs, (), None, whole, **QUICK)
+    assert out.read_bytes() == whole.read_bytes()

@@ -10,8 +10,9 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from cxr_cft.data import COMPETITION
-from cxr_cft.errors import CxrCftError, DataError, PredictionsError
-from cxr_cft.evaluation.score import read_labels, score_file
+from cxr_cft.data.truth import read_labels
+from cxr_cft.errors import CxrCftError, PredictionsError
+from cxr_cft.evaluation.score import score_file
 
 # ---- the numbers
 
@@ -158,13 +159,6 @@ def test_labels_may_have_a_row_a_view(entry):
     assert score_file(entry.predictions(), read_labels(by_view)) == plain
 
 
-def test_a_study_labelled_twice_is_joined_and_counted_once(entry):
-    rows = [["a", 0, 0, 0, 0, -1], ["a/", 1, 0, "", -1, -1]]
-    found = read_labels(entry.write("labels.csv", ["Study", *COMPETITION], rows))
-    assert found.studies == ("a",)
-    np.testing.assert_array_equal(found.labels, [[1, 0, 0, 0, np.nan]])
-
-
 # ---- what the evaluator rejects
 
 
@@ -209,25 +203,6 @@ def test_predictions_that_end_in_the_middle_of_a_line_are_refused(entry):
     file.write_bytes(file.read_bytes()[:-40])
     with pytest.raises(CxrCftError, match=r"predictions\.csv, line 81: the line ends before its last column"):
         score_file(file, entry.truth())
-
-
-@pytest.mark.parametrize(
-    ("lines", "message"),
-    [
-        (["Name,Edema", "a,1"], r"labels\.csv has neither a column Path nor a column Study$"),
-        (["Study,Edema"], r"labels\.csv has no rows$"),
-        (["Study,Edma", "a,1"], r"labels\.csv has no column Edema \(did you mean 'Edma'\?\)$"),
-        (
-            ["Study,Edema", "a,1", "b,2"],
-            r"labels\.csv, line 3, Edema: '2' is no label; write 1, 0, -1 or leave it blank$",
-        ),
-        (["Study,Edema", "a,1", " ,1"], r"labels\.csv, line 3: Study is blank$"),
-    ],
-)
-def test_labels_that_are_none_are_told_with_line_and_column(tmp_path, lines, message):
-    (tmp_path / "labels.csv").write_text("\n".join(lines) + "\n")
-    with pytest.raises(DataError, match=message):
-        read_labels(tmp_path / "labels.csv", ["Edema"])
 
 
 @pytest.mark.parametrize("missing", ["predictions", "labels"])

@@ -3,13 +3,20 @@
 import json
 import shutil
 import zipfile
+from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from onnxruntime import InferenceSession
 
-from cxr_cft.artifacts import fingerprint
+from cxr_cft.artifacts import fingerprint, open_run, write_json
 from cxr_cft.data.labels import CATEGORIES, COMPETITION
+from cxr_cft.ensemble.file import CANDIDATES, OPTIMISM
 from cxr_cft.errors import RunError, SubmissionError
+from cxr_cft.submission import predict
 from cxr_cft.submission.bundle import package
+from cxr_cft.training.model import load_model
 
 
 def test_the_folder_is_as_the_contract_says(bundle, ensemble):
@@ -19,8 +26,9 @@ def test_the_folder_is_as_the_contract_says(bundle, ensemble):
     submission = json.loads((bundle.folder / "submission.json").read_text())
     assert submission["output"] == list(COMPETITION)
     assert submission["aggregation"] == "max"
-    assert [member["weight"] for member in submission["members"]] == [0.25, 0.75]
-    assert submission["prior"] == ensemble.prior
+    assert [member["weights"] for member in submission["members"]] == list(ensemble.candidate.weights.values())
+    assert submission["prior"] == ensemble.candidate.prior
+    assert submission["output_scale"] == {name: each.model_dump() for name, each in ensemble.candidate.output.items()}
     manifest = json.loads((bundle.folder / "manifest.json").read_text())["sha256"]
     assert manifest == {name: fingerprint(bundle.folder / name) for name in names - {"manifest.json"}}
 
@@ -55,31 +63,162 @@ def test_requirements_are_exact_versions_of_three_libraries(bundle):
     assert [line.split("==")[0] for line in lines] == ["numpy", "pillow", "onnxruntime"]
 
 
-def test_a_member_without_weight_is_left_out(ensemble, tmp_path):
-    members = tuple(m.model_copy(update={"weight": w}) for m, w in zip(ensemble.members, (0.0, 1.0), strict=True))
-    made = package(ensemble.model_copy(update={"members": members}), "one", tmp_path)
-    assert [path.name for path in (made.folder / "models").iterdir()] == [f"{ensemble.members[1].name}.onnx"]
+def test_heads_of_one_run_share_a_model_in_which_each_has_its_columns(bundle, ensemble, images):
+    members = json.loads((bundle.folder / "submission.json").read_text())["members"]
+    assert [(member["name"], member["model"], member["head"], member["first"]) for member in members] == [
+        ("trained", "models/trained.onnx", "trained", 0),
+        ("tuned", "models/tuned.onnx", "trained", 0),
+        ("tuned.cft", "models/tuned.onnx", "tuned", len(CATEGORIES)),
+    ]
+    assert set(bundle.parity) == {"trained", "tuned"}
+    session = InferenceSession(bundle.folder / "models" / "tuned.onnx", providers=["CPUExecutionProvider"])
+    (logits,) = session.run(["logits"], {"images": images[:, None]})
+    assert logits.shape == (7, 2 * len(CATEGORIES))
+    run = open_run(Path(ensemble.members[1].source))
+    for member in members[1:]:
+        with torch.inference_mode():
+            expected = load_model(run, tuned=member["head"] == "tuned")(torch.from_numpy(images[:, None])).numpy()
+        found = logits[:, member["first"] : member["first"] + len(CATEGORIES)]
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
 
 
-def test_a_foreign_csv_has_no_model_to_pack(ensemble, tmp_path):
-    members = (ensemble.members[0].model_copy(update={"kind": "csv", "name": "theirs"}), ensemble.members[1])
-    with pytest.raises(SubmissionError, match="theirs came from a CSV, which holds no model to pack"):
-        package(ensemble.model_copy(update={"members": members}), "foreign", tmp_path)
+def only(ensemble, changed, *names):
+    """The ensemble with equal weights on the named members."""
+    weights = {
+        member.name: dict.fromkeys(ensemble.categories, float(member.name in names)) for member in ensemble.members
+    }
+    return changed(ensemble, {"weights": weights})
+
+
+def test_a_member_without_weight_is_left_out(ensemble, changed, tmp_path):
+    made = package(only(ensemble, changed, "trained"), "one", tmp_path)
+    assert [path.name for path in (made.folder / "models").iterdir()] == ["trained.onnx"]
+
+
+def test_a_head_without_weight_is_not_in_the_model(ensemble, changed, specified, tmp_path):
+    submission = specified(only(ensemble, changed, "tuned.cft"))
+    (member,) = submission["members"]
+    assert (member["name"], member["head"], member["first"]) == ("tuned.cft", "tuned", 0)
+    assert json.loads((tmp_path / "specified" / "specified" / "models" / "tuned.onnx").read_text()) == ["tuned"]
+
+
+def test_a_member_with_weight_only_beyond_the_columns_that_are_written_is_left_out(ensemble, changed, specified):
+    weights = {name: dict(own) for name, own in ensemble.candidate.weights.items()}
+    weights["trained"].update(dict.fromkeys(COMPETITION, 0.0))
+    members = specified(changed(ensemble, {"weights": weights}))["members"]
+    assert [member["name"] for member in members] == ["tuned", "tuned.cft"]
+
+
+def test_the_candidate_that_is_asked_for_is_packed(ensemble, specified):
+    submission = specified(ensemble.using("equal"))
+    equal = ensemble.candidates["equal"]
+    assert {member["name"]: member["weights"] for member in submission["members"]} == equal.weights
+    assert submission["prior"] == equal.prior != ensemble.candidate.prior
+
+
+def test_a_foreign_csv_has_no_model_to_pack(ensemble, changed, specified, tmp_path):
+    content = ensemble.model_dump()
+    content["members"][0]["kind"] = "csv"
+    foreign = changed(ensemble, members=content["members"])
+    with pytest.raises(SubmissionError, match="trained came from a CSV, which holds no model to pack"):
+        package(foreign, "foreign", tmp_path)
     assert not list(tmp_path.iterdir())
+    assert len(specified(only(foreign, changed, "tuned"))["members"]) == 1  # without weight it is no hindrance
 
 
-def test_a_run_that_changed_since_the_search_is_refused(ensemble, tmp_path):
-    members = (ensemble.members[0].model_copy(update={"fingerprint": "0" * 64}), ensemble.members[1])
-    with pytest.raises(SubmissionError, match=r"has changed since the ensemble; run `cxr-cft ensemble` again"):
-        package(ensemble.model_copy(update={"members": members}), "changed", tmp_path)
+def test_a_run_that_changed_since_the_search_is_refused(ensemble, changed, tmp_path):
+    content = ensemble.model_dump()
+    content["members"][0]["fingerprint"] = "0" * 64
+    with pytest.raises(SubmissionError, match=r"run trained has changed since .*; run `cxr-cft ensemble` again"):
+        package(changed(ensemble, members=content["members"]), "changed", tmp_path)
+
+
+def gone(ensemble):
+    """The ensemble, its runs no longer where the search found them."""
+    members = tuple(
+        m.model_copy(update={"source": f"/nowhere/{m.source.rpartition('/')[2]}"}) for m in ensemble.members
+    )
+    return ensemble.model_copy(update={"members": members})
 
 
 def test_heads_that_are_gone_are_named(ensemble, weights, tmp_path):
     moved = shutil.copytree(weights, tmp_path / "moved")
     (moved / "tuned" / "heads.safetensors").unlink()
-    gone = tuple(m.model_copy(update={"source": f"/nowhere/{m.name}"}) for m in ensemble.members)
     with pytest.raises(RunError, match=r"heads.safetensors is missing or not what cft.json says"):
-        package(ensemble.model_copy(update={"members": gone}), "found", tmp_path, near=moved)
+        package(gone(ensemble), "found", tmp_path, near=moved)
+
+
+def test_heads_tuned_anew_are_other_ones_but_the_trained_head_is_still_itself(
+    ensemble, changed, specified, weights, tmp_path
+):
+    moved = shutil.copytree(weights, tmp_path / "moved")
+    heads, report = moved / "tuned" / "heads.safetensors", moved / "tuned" / "cft.json"
+    heads.write_bytes(heads.read_bytes()[:-1] + b"\1")
+    write_json(report, {**json.loads(report.read_text()), "heads": fingerprint(heads)})
+    with pytest.raises(SubmissionError, match=r"run tuned has changed since the ensemble; run `cxr-cft ensemble`"):
+        specified(gone(ensemble), near=moved)
+    without = gone(only(ensemble, changed, "trained", "tuned"))
+    assert len(specified(without, near=moved)["members"]) == 2
+    report.unlink()
+    assert len(specified(without, near=moved)["members"]) == 2
+    with pytest.raises(SubmissionError, match=r"run tuned has changed since the ensemble; run `cxr-cft ensemble`"):
+        specified(gone(ensemble), near=moved)
+
+
+def test_two_runs_of_one_name_have_a_model_each(ensemble, changed, specified, weights, tmp_path):
+    content = ensemble.model_dump()
+    content["members"][0]["source"] = str(shutil.copytree(weights / "trained", tmp_path / "other" / "tuned"))
+    members = specified(changed(ensemble, members=content["members"]))["members"]
+    assert [member["model"] for member in members] == [
+        "models/tuned.onnx",
+        "models/tuned-2.onnx",
+        "models/tuned-2.onnx",
+    ]
+
+
+def test_views_are_joined_as_the_search_had_them(ensemble, changed, specified):
+    content = ensemble.model_dump()
+    content["members"][1]["by_view"] = False
+    submission = specified(changed(ensemble, members=content["members"], aggregation="mean"))
+    assert submission["aggregation"] == "mean"
+    assert predict.aggregations(submission) == ["mean", "max", "mean"]
+
+
+def test_the_card_says_of_every_candidate_what_it_is_worth_and_which_one_is_used(bundle, ensemble):
+    lines = (bundle.folder / "MODEL_CARD.md").read_text().splitlines()
+    rows = [line.split(" | ") for line in lines[lines.index("## Evaluation") :] if line.startswith("| ")][2:]
+    assert [row[0].removeprefix("| ") for row in rows] == [CANDIDATES[name] for name in ensemble.candidates]
+    for row, (name, candidate) in zip(rows, ensemble.candidates.items(), strict=True):
+        assert row[1] == f"{candidate.fitted:.4f}"
+        assert row[2] == "{:.4f} ({:.4f} to {:.4f})".format(candidate.out_of_fold, *candidate.interval)
+        expected = "{:+.4f} ({:+.4f} to {:+.4f})".format(candidate.difference, *candidate.difference_interval)
+        assert row[3] == ("–" if name == "equal" else expected)
+        assert ("recommended" in row[4], "used here" in row[4]) == (
+            name == ensemble.recommended,
+            name == ensemble.chosen,
+        )
+    worth = "{:.4f} ({:.4f} to {:.4f})".format(ensemble.procedure.out_of_fold, *ensemble.procedure.interval)
+    assert f"Choosing as the recommendation was chosen, within every fold: {worth}." in lines
+    assert OPTIMISM in lines
+
+
+def test_the_card_has_a_row_a_member(bundle, ensemble):
+    lines = (bundle.folder / "MODEL_CARD.md").read_text().splitlines()
+    columns = [ensemble.categories.index(category) for category in COMPETITION]
+    for member, weights in zip(ensemble.members, ensemble.weights()[:, columns], strict=True):
+        (row,) = [line.split(" | ") for line in lines if line.startswith(f"| {member.name} | ")]
+        assert row[3] == ("tuned per category (CFT)" if member.tuned else "as trained")
+        assert row[4] == f"{weights.mean():.3f}"
+        assert row[5] == f"{bundle.parity[Path(member.source).name]:.1e} |"
+
+
+def test_the_card_of_an_ensemble_of_which_nothing_is_known_out_of_fold(ensemble, changed, specified, tmp_path):
+    nothing = dict.fromkeys(("out_of_fold", "interval", "difference", "difference_interval"))
+    specified(changed(ensemble, nothing, procedure=nothing, optimistic=False))
+    card = (tmp_path / "specified" / "specified" / "MODEL_CARD.md").read_text()
+    assert f"| {ensemble.candidate.fitted:.4f} | – | – | used here |" in card
+    assert "within every fold: –." in card
+    assert OPTIMISM not in card
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "../up", ".hidden"])
@@ -96,15 +235,16 @@ def test_a_folder_that_is_no_bundle_is_never_replaced(ensemble, tmp_path):
     assert (tmp_path / "mine" / "precious").exists()
 
 
+@pytest.mark.usefixtures("no_models")
 def test_runs_and_data_that_moved_since_the_search_are_found(ensemble, weights, data, tmp_path):
     moved = shutil.copytree(weights, tmp_path / "moved")
-    gone = tuple(m.model_copy(update={"source": f"/nowhere/{m.name}"}) for m in ensemble.members)
-    found = package(ensemble.model_copy(update={"members": gone}), "found", tmp_path, near=moved, root=data)
+    found = package(gone(ensemble), "found", tmp_path, near=moved, root=data)
     assert (found.folder / "predict.py").is_file()
     with pytest.raises(RunError, match="there is no run /nowhere"):
-        package(ensemble.model_copy(update={"members": gone}), "gone", tmp_path)
+        package(gone(ensemble), "gone", tmp_path)
 
 
+@pytest.mark.usefixtures("no_models")
 def test_a_failure_on_the_way_leaves_no_bundle_and_keeps_the_earlier_one(ensemble, tmp_path, monkeypatch):
     made = package(ensemble, "kept", tmp_path)
     before = (made.folder / "manifest.json").read_bytes()
@@ -119,6 +259,7 @@ def test_a_failure_on_the_way_leaves_no_bundle_and_keeps_the_earlier_one(ensembl
     assert sorted(path.name for path in tmp_path.iterdir()) == ["kept", "kept.zip"]
 
 
+@pytest.mark.usefixtures("no_models")
 def test_a_bundle_that_the_competition_would_reject_says_so(ensemble, tmp_path):
     class Notes:
         def __init__(self):
@@ -132,7 +273,6 @@ def test_a_bundle_that_the_competition_would_reject_says_so(ensemble, tmp_path):
 
     notes = Notes()
     kept = tuple(category for category in CATEGORIES if category != "Edema")
-    members = tuple(m.model_copy(update={"scale": {c: m.scale[c] for c in kept}}) for m in ensemble.members)
-    made = package(ensemble.model_copy(update={"categories": kept, "members": members}), "less", tmp_path, notes)
+    made = package(ensemble.model_copy(update={"categories": kept}), "less", tmp_path, notes)
     assert notes.said == ["the CheXpert competition would reject this bundle: it does not predict Edema"]
     assert json.loads((made.folder / "submission.json").read_text())["output"] == list(kept)

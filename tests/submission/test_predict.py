@@ -1,6 +1,5 @@
 """predict.py answers for every study, alone and offline, whatever the images are like; what it cannot do it says."""
 
-import json
 import os
 import shutil
 import stat
@@ -12,11 +11,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cxr_cft.artifacts import open_run
 from cxr_cft.data.labels import COMPETITION
-from cxr_cft.data.table import read_table
 from cxr_cft.submission import predict
-from cxr_cft.training.inference import predict_logits
 
 BLOCKED = ("accelerate", "albumentations", "cv2", "cxr_cft", "pandas", "pydantic", "scipy", "sklearn", "timm", "torch")
 
@@ -44,22 +40,14 @@ def elsewhere(bundle, data, tmp_path):
     return run
 
 
-def test_it_predicts_without_torch_or_the_package_what_the_package_predicts(elsewhere, ensemble, weights, data):
-    source = data / "test.csv"
-    done, output = elsewhere(source)
+def test_it_predicts_without_torch_or_the_package_what_the_package_predicts(elsewhere, ensemble, package_answer, data):
+    done, output = elsewhere(data / "test.csv")
     assert done.returncode == 0, done.stderr
+    assert "2 models on CPU" in done.stderr
     found = pd.read_csv(output)
     assert list(found.columns) == ["Study", *COMPETITION]
-
-    table = read_table(source, data, ensemble.categories, labelled=False)
-    studies = list(dict.fromkeys(table.studies))
+    studies, expected = package_answer(ensemble, data / "test.csv")
     assert list(found["Study"]) == studies
-    joined = []
-    for member in ensemble.members:
-        logits = pd.DataFrame(predict_logits(open_run(weights / member.name), table).astype(float))
-        highest = logits.groupby(pd.Series(table.studies), sort=False).max().to_numpy()
-        joined.append(1 / (1 + np.exp(-highest)))
-    expected = ensemble.blend(np.stack(joined))
     columns = [ensemble.categories.index(category) for category in COMPETITION]
     np.testing.assert_allclose(found[list(COMPETITION)].to_numpy(), expected[:, columns], rtol=0, atol=1e-5)
 
@@ -112,7 +100,7 @@ def test_a_view_that_cannot_be_read_is_left_out_and_a_study_without_any_gets_the
     assert len(found) == studies.nunique()
     assert np.isfinite(found.to_numpy()).all()
     for category in COMPETITION:
-        assert found.loc[once, category] == pytest.approx(ensemble.prior[category], abs=1e-12)
+        assert found.loc[once, category] == pytest.approx(ensemble.candidate.prior[category], abs=1e-12)
         assert found.loc[twice, category] != found.loc[once, category]
     assert all(f"left out {file.relative_to(copy.parent).as_posix()}" in done.stderr for file in spoilt)
     assert f"no readable view of {once}" in done.stderr
@@ -245,16 +233,44 @@ def test_the_script_and_what_it_carries_are_python_38(bundle):
     assert len(parsed) == 5
 
 
-def test_other_image_code_than_the_models_were_packed_with_is_refused(elsewhere, data):
-    submission = elsewhere.bundle / "submission.json"
-    content = json.loads(submission.read_text())
-    content["members"][0]["preprocessing"]["revision"] = 0
-    submission.write_text(json.dumps(content))
-    manifest = json.loads((elsewhere.bundle / "manifest.json").read_text())
-    import hashlib
+def refusal(folder, data):
+    with pytest.raises(predict.Failure) as caught:
+        predict.predict(folder, data / "test.csv", folder / "out.csv", data, 16)
+    assert not (folder / "out.csv").exists()
+    return str(caught.value)
 
-    manifest["sha256"]["submission.json"] = hashlib.sha256(submission.read_bytes()).hexdigest()
-    (elsewhere.bundle / "manifest.json").write_text(json.dumps(manifest))
-    done, _ = elsewhere(data / "test.csv")
-    assert done.returncode == 1
-    assert "needs other image code than this bundle's" in done.stderr
+
+def test_other_image_code_than_the_models_were_packed_with_is_refused(bundle, edited, data, tmp_path):
+    def other_revision(content):
+        content["members"][0]["preprocessing"]["revision"] = 0
+
+    told = refusal(edited(bundle.folder, tmp_path / "other", other_revision), data)
+    assert "needs other image code than this bundle's" in told
+
+
+def test_an_unknown_way_to_join_views_is_refused(bundle, edited, data, tmp_path):
+    def by_median(content):
+        content["aggregation"] = "median"
+
+    told = refusal(edited(bundle.folder, tmp_path / "median", by_median), data)
+    assert told == "the bundle's code does not join views by median; package it again"
+
+
+@pytest.mark.parametrize(
+    ("member", "key", "value"),
+    [
+        (0, "categories", list(COMPETITION)),
+        (1, "first", 14),
+        (1, "first", 7),
+        (1, "head", "tuned"),
+        (2, "first", 0),
+        (0, "model", "models/tuned.onnx"),
+    ],
+)
+def test_a_model_with_other_columns_or_images_than_submission_json_says_is_refused(
+    bundle, edited, data, tmp_path, member, key, value
+):
+    def other(content):
+        content["members"][member][key] = value
+
+    assert "is not what submission.json says of" in refusal(edited(bundle.folder, tmp_path / "other", other), data)

@@ -1,6 +1,5 @@
 """A model of frontal views answers in the bundle as in the package: by lateral views only where there is no frontal."""
 
-import hashlib
 import json
 import shutil
 
@@ -10,14 +9,9 @@ import pytest
 
 from cxr_cft.artifacts import open_run, write_json
 from cxr_cft.data.labels import COMPETITION
-from cxr_cft.data.predictions import read_predictions, write_logits
-from cxr_cft.data.splits import usable_views
-from cxr_cft.data.table import read_table
-from cxr_cft.ensemble.search import search_ensemble
 from cxr_cft.submission import predict
 from cxr_cft.submission.bundle import package
 from cxr_cft.submission.verify import rehearse
-from cxr_cft.training.inference import predict_logits
 
 
 @pytest.fixture(scope="module")
@@ -43,65 +37,28 @@ def frontal(run, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def packed(frontal, tmp_path_factory):
+def packed(frontal, searched, tmp_path_factory):
     """(ensemble, bundle) of that run alone."""
-    ensemble = search_ensemble([], frontal.path.parent, [], None)
+    ensemble = searched(frontal.path.parent)
     return ensemble, package(ensemble, "frontal", tmp_path_factory.mktemp("submissions"))
-
-
-@pytest.fixture
-def answer(tmp_path):
-    """What a bundle's script writes for a CSV: a frame by study."""
-
-    def answer(folder, source, image_root):
-        output = tmp_path / "out.csv"
-        predict.predict(folder, source, output, image_root, 16)
-        return pd.read_csv(output).set_index("Study")
-
-    return answer
-
-
-def table_of(source, data, categories):
-    return read_table(source, data, categories, labelled=False, image_root=data.parent)
-
-
-def predictions_of(run, table, views, path):
-    """What the package predicts for the studies, from a run and the views that it uses."""
-    used = usable_views(table, views)
-    write_logits(path, used, predict_logits(run, used))
-    return read_predictions(path, run.categories).rows(list(dict.fromkeys(table.studies)))
-
-
-def edited(folder, place, edit):
-    """A copy of a bundle with another submission.json that its manifest vouches for."""
-    copy = shutil.copytree(folder, place)
-    submission, manifest = copy / "submission.json", copy / "manifest.json"
-    content = json.loads(submission.read_text())
-    edit(content)
-    submission.write_text(json.dumps(content))
-    sums = json.loads(manifest.read_text())
-    sums["sha256"]["submission.json"] = hashlib.sha256(submission.read_bytes()).hexdigest()
-    manifest.write_text(json.dumps(sums))
-    return copy
 
 
 def test_a_bundle_says_of_each_member_which_views_it_uses(packed, bundle):
     said = [json.loads((made.folder / "submission.json").read_text())["members"] for made in (packed[1], bundle)]
-    assert [[member["views"] for member in members] for members in said] == [["frontal"], ["all", "all"]]
+    assert [[member["views"] for member in members] for members in said] == [["frontal"], ["all", "all", "all"]]
 
 
 def test_the_bundle_predicts_what_the_package_predicts_from_the_same_views(
-    packed, frontal, viewed, data, answer, tmp_path
+    packed, viewed, data, answer, package_answer
 ):
     ensemble, made = packed
-    table = table_of(viewed, data, ensemble.categories)
     found = answer(made.folder, viewed, data.parent)
-    assert list(found.index) == list(dict.fromkeys(table.studies))
-    scores = {v: predictions_of(frontal, table, v, tmp_path / f"{v}.csv") for v in ("frontal", "all")}
-    blended = {v: ensemble.blend(each[None]) for v, each in scores.items()}
+    studies, expected = package_answer(ensemble, viewed, frontal=["frontal"])
+    assert list(found.index) == studies
+    _, by_all = package_answer(ensemble, viewed)
     columns = [ensemble.categories.index(category) for category in COMPETITION]
-    np.testing.assert_allclose(found.to_numpy(), blended["frontal"][:, columns], rtol=0, atol=1e-5)
-    assert np.abs(blended["frontal"] - blended["all"]).max() > 1e-4  # ten times what is allowed: the views matter
+    np.testing.assert_allclose(found.to_numpy(), expected[:, columns], rtol=0, atol=1e-5)
+    assert np.abs(expected - by_all).max() > 1e-4  # ten times what is allowed: the views matter
 
 
 def test_its_rehearsal_gives_the_same(packed, viewed, data, answer, tmp_path):
@@ -111,19 +68,23 @@ def test_its_rehearsal_gives_the_same(packed, viewed, data, answer, tmp_path):
     pd.testing.assert_frame_equal(rehearsed, answer(packed[1].folder, viewed, data.parent), rtol=0, atol=1e-6)
 
 
-def test_each_member_uses_its_own_views(bundle, ensemble, weights, viewed, data, answer, tmp_path):
-    copy = edited(bundle.folder, tmp_path / "mixed", lambda content: content["members"][0].update(views="frontal"))
-    table = table_of(viewed, data, ensemble.categories)
-    scores = [
-        predictions_of(open_run(weights / member.name), table, views, tmp_path / f"{views}.csv")
-        for member, views in zip(ensemble.members, ("frontal", "all"), strict=True)
-    ]
+@pytest.mark.parametrize("aggregation", ["max", "mean", "logit_mean"])
+def test_each_member_uses_its_own_views_joined_as_the_ensemble_says(
+    bundle, ensemble, edited, changed, viewed, data, answer, package_answer, tmp_path, aggregation
+):
+    def mix(content):
+        content["aggregation"] = aggregation
+        content["members"][1]["views"] = "frontal"  # one of the two heads that share a model
+
+    found = answer(edited(bundle.folder, tmp_path / "mixed", mix), viewed, data.parent)
+    _, expected = package_answer(changed(ensemble, aggregation=aggregation), viewed, frontal=["tuned"])
     columns = [ensemble.categories.index(category) for category in COMPETITION]
-    expected = ensemble.blend(np.stack(scores))[:, columns]
-    np.testing.assert_allclose(answer(copy, viewed, data.parent).to_numpy(), expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(found.to_numpy(), expected[:, columns], rtol=0, atol=1e-5)
+    _, others = package_answer(changed(ensemble, aggregation="max" if aggregation != "max" else "mean"), viewed)
+    assert np.abs(expected - others).max() > 1e-3
 
 
-def test_a_bundle_of_before_there_was_a_choice_uses_all_views(packed, viewed, data, answer, tmp_path):
+def test_a_bundle_of_before_there_was_a_choice_uses_all_views(packed, edited, viewed, data, answer, tmp_path):
     def forget(content):
         del content["members"][0]["views"]
 
@@ -174,6 +135,12 @@ def test_laterals_are_dropped_only_beside_a_frontal_view_with_scores():
     scores = np.array([[0.1], [0.2], [np.nan], [0.4], [0.5], [np.nan]])
     predict.drop_laterals(scores, paths, words)
     np.testing.assert_array_equal(scores[:, 0], [0.1, np.nan, np.nan, 0.4, 0.5, np.nan])
+
+
+def test_a_category_that_a_member_lacks_does_not_make_its_views_unreadable():
+    scores = np.array([[0.1, np.nan], [0.2, np.nan]])
+    predict.drop_laterals(scores, ["a/s/1.jpg", "a/s/2.jpg"], ["Frontal", "Lateral"])
+    np.testing.assert_array_equal(scores, [[0.1, np.nan], [np.nan, np.nan]])
 
 
 def test_nothing_that_could_be_read_is_nothing_to_drop():

@@ -221,7 +221,8 @@ def test_folds_that_were_dealt_differently_are_refused(fold_run):
 
 
 def test_weights_are_searched_over_joined_folds_with_the_labels_of_training(fold_run, data, tmp_path, monkeypatch):
-    monkeypatch.setattr("cxr_cft.ensemble.weights.GENERATIONS", 5)
+    monkeypatch.setattr("cxr_cft.ensemble.finders.BAGS", 2)
+    monkeypatch.setattr("cxr_cft.ensemble.finders.GENERATIONS", 5)
     csvs = [join_folds(folds(fold_run, base, categories=CATEGORIES)[0], tuned=False) for base in ("net", "other")]
     found = search_ensemble([], tmp_path, csvs, data / "train.csv")
     assert [member.name for member in found.members] == ["net-3folds", "other-3folds"]
@@ -229,13 +230,14 @@ def test_weights_are_searched_over_joined_folds_with_the_labels_of_training(fold
     table = read_splits(data, found.scored)["train"]
     positives = (table.study_labels()[1] == 1).sum(axis=0)
     assert list(found.positives.values()) == positives.tolist()
-    assert json.loads(found.model_dump_json())["chosen"] in ("equal", "ga")
+    assert json.loads(found.model_dump_json())["chosen"] == found.recommended
 
 
 def test_trainings_of_all_folds_end_in_predictions_of_every_training_study_that_the_ensemble_takes(
     recipe, data, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr("cxr_cft.ensemble.weights.GENERATIONS", 5)
+    monkeypatch.setattr("cxr_cft.ensemble.finders.BAGS", 2)
+    monkeypatch.setattr("cxr_cft.ensemble.finders.GENERATIONS", 5)
     runs = []
     for fold in ("0/2", "1/2"):
         assert not list(tmp_path.glob("*.csv"))
@@ -259,7 +261,7 @@ def test_trainings_of_all_folds_end_in_predictions_of_every_training_study_that_
     members = [word for path in joined for word in ("--predictions", str(path))]
     out = tmp_path / "ensemble.json"
     assert command(["ensemble", *members, "--labels", str(data / "train.csv"), "--out", str(out)]) == 0
-    assert f"{len(everyone)} validation studies" in " ".join(capsys.readouterr().out.split())
+    assert f"categories on {len(everyone)} studies of " in " ".join(capsys.readouterr().out.split())
     assert read_json(out)["studies"] == len(everyone)
 
 

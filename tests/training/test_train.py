@@ -27,6 +27,7 @@ from cxr_cft.artifacts import fingerprint, open_run
 from cxr_cft.cft.tune import tune_run
 from cxr_cft.data.images import preprocessing, read_image
 from cxr_cft.data.labels import CATEGORIES, COMPETITION, known_labels
+from cxr_cft.data.predictions import read_predictions, read_rows
 from cxr_cft.data.splits import read_splits
 from cxr_cft.data.studies import aggregate_views
 from cxr_cft.errors import CxrCftError, DataError, RecipeError, RunError
@@ -41,7 +42,10 @@ from cxr_cft.training.learner import Learner
 from cxr_cft.training.model import Classifier, build_model, load_model
 from cxr_cft.training.train import dry_run, train_run
 
-BYTES = ("model.safetensors", "history.jsonl", "split.csv", "predictions/valid.csv", "predictions/test.csv")
+BYTES = (
+    *("model.safetensors", "history.jsonl", "split.csv", "predictions/valid.csv", "predictions/test.csv"),
+    *("predictions/valid.views.csv", "predictions/test.views.csv"),
+)
 
 
 class Notes(Silent):
@@ -124,6 +128,16 @@ def test_the_best_epochs_weights_are_kept_and_their_predictions_score_what_histo
         assert found == pytest.approx(best["auroc"][category], abs=1e-9)
 
 
+@pytest.mark.parametrize("split", ["valid", "test"])
+def test_every_view_is_predicted_and_joins_to_its_studys_prediction_to_the_last_bit(run, data, split):
+    views = read_rows(run.predictions(split, tuned=False, views=True), CATEGORIES)
+    studies = read_predictions(run.predictions(split, tuned=False), CATEGORIES)
+    assert list(views.names) == list(pd.read_csv(data / f"{split}.csv")["Path"])
+    assert len(views.names) > len(views.studies)
+    assert views.studies == studies.studies
+    assert views.joined().scores.tobytes() == studies.scores.tobytes()
+
+
 def test_it_learns_what_the_pictures_show(run):
     history = history_of(run)
     assert history[-1]["loss"] < history[0]["loss"]
@@ -158,8 +172,7 @@ def test_categories_without_a_known_label_are_constant_and_said_so(recipe, data,
 
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(run, recipe, data, tmp_path):
     again = train_run(recipe, "tiny", data, tmp_path)
-    for name in ("model.safetensors", "history.jsonl", "split.csv", "predictions/valid.csv", "predictions/test.csv"):
-        assert (again.path / name).read_bytes() == (run.path / name).read_bytes()
+    check_same(again.path, run.path)
     other = train_run(recipe.model_copy(update={"seed": 7}), "other", data, tmp_path)
     assert other.info["files"] != run.info["files"]
 
@@ -251,6 +264,7 @@ MOMENTS = [
     ("tick validation", 1),
     ("model.safetensors", 2),
     ("tick predicting valid", 1),
+    ("predictions/valid.views.csv", 1),
     ("predictions/valid.csv", 1),
     ("run.json", 1),
 ]
