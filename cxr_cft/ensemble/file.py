@@ -186,7 +186,8 @@ class Ensemble(_Entry):
             return f"one member only, {self.members[0].name}: there is nothing to weigh"
         rule = (
             f"in the order of the table, one replaces the one before it if it is better out of fold by"
-            f" {self.settings['standard_errors']} standard errors of the difference"
+            f" {self.settings['standard_errors']} standard errors of the difference,"
+            f" {self.settings['standard_errors_unshrunk']} if it is not shrunk"
         )
         if self.recommended == "equal":
             return f"recommended: equal weights; no gain over them can be told from chance ({rule})"
@@ -234,6 +235,8 @@ def read_ensemble(path: Path) -> Ensemble:
             raise PredictionsError(
                 f"{path} was written by an older version; search again with `cxr-cft ensemble`"
             ) from error
-        fault = error.errors(include_url=False)[0]
+        faults = error.errors(include_url=False)
+        # A scale is a line or a curve, and what is wrong with one is no more than the lack of the other.
+        fault = next((each for each in faults if each["type"] not in ("missing", "extra_forbidden")), faults[0])
         where = "".join(f"{part}." for part in fault["loc"])[:-1]
         raise PredictionsError(f"{path} is no ensemble file: {where + ': ' if where else ''}{fault['msg']}") from error

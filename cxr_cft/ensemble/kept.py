@@ -13,7 +13,7 @@ import numpy as np
 from cxr_cft.artifacts import replacing
 from cxr_cft.ensemble import finders
 from cxr_cft.ensemble.finders import Found
-from cxr_cft.ensemble.nested import Problem
+from cxr_cft.ensemble.nested import FOLDS, Problem
 
 _DAMAGE = (OSError, ValueError, LookupError, EOFError, RuntimeError, MemoryError, BadZipFile)
 """What reading a file raises that is none, is cut off, or has wrong bits."""
@@ -57,7 +57,7 @@ class KeptSearches(dict[str, Found]):
 def _identity(problem: Problem) -> str:
     """What a search hangs on: every score, label and setting, and the code's version."""
     sizes = (finders.BAGS, finders.BAG_STUDIES, finders.POPULATION, finders.GENERATIONS, finders.GREEDY_STEPS)
-    settings = (version("cxr-cft"), problem.seed, problem.scored, sizes)
+    settings = (version("cxr-cft"), problem.seed, problem.scored, FOLDS, sizes)
     digest = hashlib.sha256(json.dumps(settings).encode())
     for how, scores in sorted(problem.scores.items()):
         digest.update(f"{how} {scores.shape}".encode() + np.ascontiguousarray(scores).tobytes())

@@ -18,7 +18,7 @@ from cxr_cft.ensemble.file import Candidate, Ensemble, Estimate, MemberEntry, Ou
 from cxr_cft.ensemble.finders import BAG_STUDIES, BAGS
 from cxr_cft.ensemble.kept import KeptSearches
 from cxr_cft.ensemble.members import Member, aligned, copies
-from cxr_cft.ensemble.nested import EQUAL, ERRORS, FAMILIES, FOLDS, Judgement, Problem, judge
+from cxr_cft.ensemble.nested import EQUAL, ERRORS, FAMILIES, FOLDS, UNSHRUNK_ERRORS, Judgement, Problem, judge
 from cxr_cft.ensemble.scales import FLAT, PLAIN, Scale
 from cxr_cft.errors import PredictionsError, first_few
 from cxr_cft.metrics import auroc, per_category, percentile_interval, resample_counts
@@ -120,6 +120,7 @@ def search_weights(
             "resamples_of_a_search": BAGS,
             "studies_of_a_resample": BAG_STUDIES,
             "standard_errors": ERRORS,
+            "standard_errors_unshrunk": UNSHRUNK_ERRORS,
             "resamples_of_an_interval": RESAMPLES,
             "aggregations": list(problem.scores),
             "scales": [scale] if scale else list(PLAIN),
