@@ -254,7 +254,7 @@ def test_patients_are_kept_whole_in_the_standard_error():
 
 
 def test_without_a_number_the_first_stays():
-    assert choose(FoldedAuroc(np.full(3, np.nan), np.zeros((3, 4))), np.arange(4), "abc") == EQUAL
+    assert choose(FoldedAuroc(np.full(3, np.nan), np.zeros((3, 4))), np.arange(4), SHRUNK) == EQUAL
 
 
 # ---- what is chosen
