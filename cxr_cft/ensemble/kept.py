@@ -13,7 +13,7 @@ import numpy as np
 from cxr_cft.artifacts import replacing
 from cxr_cft.ensemble import finders
 from cxr_cft.ensemble.finders import Found
-from cxr_cft.ensemble.nested import FOLDS, Problem
+from cxr_cft.ensemble.problem import FOLDS, Problem
 
 _DAMAGE = (OSError, ValueError, LookupError, EOFError, RuntimeError, MemoryError, BadZipFile)
 """What reading a file raises that is none, is cut off, or has wrong bits."""

@@ -7,26 +7,24 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import combinations, product
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from cxr_cft.data.decode import processors
-from cxr_cft.ensemble.blend import on_scale, scale_logit, weighted
+from cxr_cft.ensemble.blend import weighted
 from cxr_cft.ensemble.finders import Found, Rows, find_weights, shares
-from cxr_cft.ensemble.scales import CALIBRATED, COMPARABLE, PLAIN, Scale, edges_of, fit_scales
-from cxr_cft.metrics.folded import FoldedAuroc, folded_auroc
+from cxr_cft.ensemble.problem import CONFIGS, EQUAL, FAMILIES, SHRINKAGE, Config, HeldOut, Problem, Shape
+from cxr_cft.ensemble.scales import COMPARABLE, PLAIN
+from cxr_cft.metrics.folded import FoldedAuroc
 from cxr_cft.progress import SILENT, Progress
 
 Floats = NDArray[np.float64]
-HeldOut: TypeAlias = tuple[int, ...]
-Job: TypeAlias = "tuple[HeldOut, Shape]"
+Job: TypeAlias = tuple[HeldOut, Shape]
 T = TypeVar("T")
 R = TypeVar("R")
-
-FOLDS = 5  # of patients; a search on four fifths is near enough to one on all (assumed)
 
 ERRORS, UNSHRUNK_ERRORS = 1.5, 2.0
 """By how many standard errors a candidate has to beat what it would replace: one that is shrunk towards equal weights,
@@ -34,106 +32,7 @@ and one that is not. On made members (five kinds, 100 and 250 studies, 20 draws 
 to a fifth of the draws of equally good ones, and 2 for all missed gains of 0.05. With 1.5 for all, six members of noise
 on 40 to 160 studies were left at equal weights in 37 of 48 draws, with these in 40 (measured)."""
 
-FEWEST_PATIENTS, FEWEST_CASES = 20, 5
-"""To choose by: patients in all, and patients with and without a finding. Standard errors of fewer are no measure
-(assumed); a category with fewer is scored but has no say, and where none has one, equal weights are kept."""
-
-SHRINKAGE = (0.0, 0.25, 0.5, 0.75)  # shares of equal weights that are tried; 1 would be equal weights (assumed)
-
-EQUAL = "equal"
-FAMILIES: dict[str, tuple[float, ...]] = {
-    "ga": SHRINKAGE,
-    "ga-category": SHRINKAGE,
-    "greedy": (0.0,),
-    "best": (0.0,),
-    "platt": (0.0,),
-    "isotonic": (0.0,),
-}
-"""What can replace equal weights, in the order in which it is asked, and how far each may be shrunk towards them."""
-
-
-class Shape(NamedTuple):
-    """What is chosen before any weights: how views are joined, and on which scale scores are averaged.
-
-    Equal weights have a scale of their own. Some scales give more weight to a member that is surer of itself, which is
-    a weighting, and equal weights on such a scale may be better for that alone: what searches weights does it on a
-    scale of `COMPARABLE`.
-    """
-
-    aggregation: str
-    equal: str
-    searched: str
-
-
-class Config(NamedTuple):
-    """A finder of weights, and how far they are shrunk towards equal ones."""
-
-    finder: str
-    shrinkage: float = 0.0
-
-    def scale(self, shape: Shape) -> str:
-        """The scale that it averages on."""
-        if self.finder in CALIBRATED:
-            return self.finder
-        return shape.equal if self.finder == EQUAL else shape.searched
-
-
-CONFIGS = (Config(EQUAL), *(Config(finder, share) for finder, grid in FAMILIES.items() for share in grid))
-
-
-class Problem:
-    """Members' scores and all that the choice of their weights may look at."""
-
-    def __init__(
-        self, scores: Mapping[str, Floats], labels: Floats, patients: Rows, scored: Sequence[int], seed: int
-    ) -> None:
-        """Take `scores` by aggregation, each (M, S, C) with nan where a member lacks a category.
-
-        `labels` (S, C) are 1, 0 and nan, `patients` (S,) numbers from 0, `scored` the categories whose mean AUROC
-        counts.
-        """
-        self.scores, self.labels, self.patients = scores, labels, patients
-        self.scored, self.seed = list(scored), seed
-        given = next(iter(scores.values()))
-        self.there = np.asarray(~np.isnan(given).any(axis=1))
-        self.edges = edges_of(given)
-        known = ~np.isnan(self.edges)[:, None]
-        inset = np.nan_to_num(self.edges)[:, None]
-        self.logits = {how: scale_logit(np.where(known, part, 0.5), inset) for how, part in scores.items()}
-        self.telling = [c for c in self.scored if _cases(labels[:, c], patients) >= FEWEST_CASES]
-        self.folds = _deal(labels[:, self.scored], patients, np.random.default_rng([seed, 0]))
-
-    @property
-    def numbers(self) -> range:
-        """The folds' numbers."""
-        return range(int(self.folds.max()) + 1)
-
-    def learnt(self, held_out: HeldOut) -> Rows:
-        """The studies of all folds but these."""
-        return np.flatnonzero(~np.isin(self.folds, held_out))
-
-    def rescaled(self, aggregation: str, kind: str, rows: Rows) -> tuple[Floats, list[list[Scale | None]]]:
-        """All scores (M, S, C) on a scale that was measured on the studies `rows`, and that scale."""
-        scores, logits = self.scores[aggregation], self.logits[aggregation]
-        scales = fit_scales(kind, scores[:, rows], logits[:, rows], self.labels[rows], self.edges)
-        z = np.full(scores.shape, np.nan)
-        for m, row in enumerate(scales):
-            for c, scale in enumerate(row):
-                if scale is not None:
-                    z[m, :, c] = on_scale((logits if scale["logit"] else scores)[m, :, c], scale)
-        return z, scales
-
-    def weights(self, config: Config, found: Found) -> Floats:
-        """The weights (M, C) of a finder, shrunk."""
-        equal = shares(np.ones(self.there.shape), self.there)
-        if config.finder in (EQUAL, *CALIBRATED):
-            return equal
-        return (1 - config.shrinkage) * found.weights[config.finder] + config.shrinkage * equal
-
-    def judge(self, scores: Floats, folds: Rows, *, to_choose: bool = False) -> FoldedAuroc:
-        """The mean AUROC of K blends (K, S, C) within `folds`: over the scored categories, or those to choose by."""
-        judged = self.telling if to_choose else self.scored
-        return folded_auroc(self.labels[:, judged], scores[:, :, judged], folds)
+FEWEST_PATIENTS = 20  # to choose by; standard errors of fewer are no measure, and equal weights are kept (assumed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -366,24 +265,6 @@ def _best(finder: str, table: FoldedAuroc) -> Config:
 def _key(held_out: HeldOut, shape: Shape) -> str:
     """What a search hangs on: equal weights' own scale is not part of it."""
     return "/".join([shape.aggregation, shape.searched, *map(str, held_out)])
-
-
-def _cases(labels: Floats, patients: Rows) -> int:
-    """The patients with a finding, or those without, whichever are fewer."""
-    return min(len(np.unique(patients[labels == state])) for state in (1, 0))
-
-
-def _deal(labels: Floats, patients: Rows, rng: np.random.Generator) -> Rows:
-    """The fold of each study: patients are dealt in turn, the rarest findings first, so that all folds get some."""
-    number = int(patients.max()) + 1
-    positive = labels == 1
-    counts = np.where(positive, positive.sum(axis=0), len(labels) + 1).min(axis=1, initial=len(labels) + 1)
-    rarest = np.full(number, len(labels) + 1)
-    np.minimum.at(rarest, patients, counts)
-    order = np.lexsort((rng.permutation(number), rarest))
-    fold = np.empty(number, dtype=np.intp)
-    fold[order] = np.arange(number) % min(FOLDS, number)
-    return fold[patients]
 
 
 def _parallel(work: Callable[[T], R], items: Sequence[T]) -> Generator[R, None, None]:

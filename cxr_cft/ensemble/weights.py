@@ -18,7 +18,8 @@ from cxr_cft.ensemble.file import Candidate, Ensemble, Estimate, MemberEntry, Ou
 from cxr_cft.ensemble.finders import BAG_STUDIES, BAGS
 from cxr_cft.ensemble.kept import KeptSearches
 from cxr_cft.ensemble.members import Member, aligned, copies
-from cxr_cft.ensemble.nested import EQUAL, ERRORS, FAMILIES, FOLDS, UNSHRUNK_ERRORS, Judgement, Problem, judge
+from cxr_cft.ensemble.nested import ERRORS, UNSHRUNK_ERRORS, Judgement, judge
+from cxr_cft.ensemble.problem import EQUAL, FAMILIES, FOLDS, Problem
 from cxr_cft.ensemble.scales import FLAT, PLAIN, Scale
 from cxr_cft.errors import PredictionsError, first_few
 from cxr_cft.metrics import auroc, per_category, percentile_interval, resample_counts

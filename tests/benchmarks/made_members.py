@@ -7,7 +7,7 @@ import numpy as np
 from cxr_cft.data.labels import COMPETITION
 from cxr_cft.data.predictions import Rows
 from cxr_cft.ensemble import Member
-from cxr_cft.ensemble.nested import Problem
+from cxr_cft.ensemble.problem import Problem
 
 RATES = (0.34, 0.29, 0.14, 0.19, 0.29)  # of positives among CheXpert's 234 validation views, COMPETITION's order
 KINDS = {

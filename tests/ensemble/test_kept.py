@@ -6,7 +6,7 @@ import pytest
 from cxr_cft.ensemble import finders, kept
 from cxr_cft.ensemble.finders import Found
 from cxr_cft.ensemble.kept import KeptSearches
-from cxr_cft.ensemble.nested import Problem
+from cxr_cft.ensemble.problem import Problem
 
 
 @pytest.fixture

@@ -11,19 +11,8 @@ from sklearn.metrics import roc_auc_score
 
 from cxr_cft.ensemble import nested
 from cxr_cft.ensemble.finders import find_weights
-from cxr_cft.ensemble.nested import (
-    CONFIGS,
-    EQUAL,
-    ERRORS,
-    FAMILIES,
-    FOLDS,
-    UNSHRUNK_ERRORS,
-    Config,
-    Problem,
-    Shape,
-    choose,
-    judge,
-)
+from cxr_cft.ensemble.nested import ERRORS, UNSHRUNK_ERRORS, choose, judge
+from cxr_cft.ensemble.problem import CONFIGS, EQUAL, FAMILIES, FOLDS, Config, Problem, Shape
 from cxr_cft.ensemble.scales import COMPARABLE, PLAIN
 from cxr_cft.metrics.folded import FoldedAuroc
 

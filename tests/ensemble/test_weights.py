@@ -13,7 +13,8 @@ from cxr_cft.data.studies import AGGREGATIONS
 from cxr_cft.ensemble import nested, search_weights, weights
 from cxr_cft.ensemble.blend import to_scale, weighted
 from cxr_cft.ensemble.file import CANDIDATES
-from cxr_cft.ensemble.nested import EQUAL, ERRORS, FAMILIES
+from cxr_cft.ensemble.nested import ERRORS
+from cxr_cft.ensemble.problem import EQUAL, FAMILIES, FOLDS
 from cxr_cft.ensemble.scales import CALIBRATED, COMPARABLE, PLAIN, SCALES
 from cxr_cft.errors import PredictionsError
 
@@ -242,7 +243,7 @@ def test_what_the_search_was_of_is_counted(search):
     assert (found.studies, found.patients, found.seed) == (90, 45, 4)
     assert found.positives == dict(zip(CATEGORIES, labels.sum(axis=0).astype(int).tolist(), strict=True))
     assert found.settings["standard_errors"] == ERRORS
-    assert found.settings["folds"] == nested.FOLDS
+    assert found.settings["folds"] == FOLDS
 
 
 # ---- what members may be like
