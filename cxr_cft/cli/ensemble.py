@@ -18,12 +18,15 @@ Aggregation = Literal["max", "mean", "logit_mean"]
 Candidate = Literal["chosen", "equal", "ga", "ga-category", "greedy", "best", "platt", "isotonic"]
 
 
+INVERTED = 0.4  # a member's fitted AUROC below which it is asked about (assumed)
+
+
 def ensemble(
     runs: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="[RUN]...",
-            help="Runs, by folder or by name under --weights.",
+            help="Runs, by folder or by name under --weights; NAME.cft for the tuned head alone.",
             show_default="every complete run; with --predictions, none",
         ),
     ] = None,
@@ -58,10 +61,12 @@ def ensemble(
 
     A search that was interrupted goes on where it was, by the same command.
     """
-    from cxr_cft.ensemble.plot import draw_ensemble
-    from cxr_cft.ensemble.search import search_ensemble
+    from cxr_cft.ensemble.search import check_outputs, check_picture, search_ensemble
 
     path = out or weights / DEFAULT_ENSEMBLE
+    if plot:
+        check_picture(plot)
+    check_outputs([path, *([plot] if plot else [])], [*(predictions or ()), *([labels] if labels else [])])
     found = search_ensemble(
         runs or (),
         weights,
@@ -77,6 +82,8 @@ def ensemble(
     _print(found)
     console.say(f"wrote {path}")
     if plot:
+        from cxr_cft.ensemble.plot import draw_ensemble
+
         draw_ensemble(found, plot)
         console.say(f"wrote {plot}")
 
@@ -115,23 +122,33 @@ def _print(found: Ensemble) -> None:
         (
             ("→ " if name == found.recommended else "  ") + title,
             f"{each.fitted:.4f}",
-            *_worth(each),
+            *_worth(each, name != "equal"),
             f"{each.shrinkage:.0%}" if name.startswith("ga") else "",
         )
-        for name, title in CANDIDATES.items()
+        for name, title in (CANDIDATES.items() if len(found.members) > 1 else [("equal", found.members[0].name)])
         for each in [found.candidates[name]]
     ]
     if len(found.members) > 1:
         rows.append(("  chosen like → in every fold", "", *_worth(found.procedure), ""))
+    scored = found.scored[0] if len(found.scored) == 1 else f"{len(found.scored)} categories"
     console.table(
-        f"mean AUROC of {len(found.scored)} categories on {found.studies} studies of {found.patients} patients",
+        f"mean AUROC of {scored} on {found.studies} studies of {found.patients} patients",
         ["weights", ">fitted", ">out of fold (95 %)", ">minus equal weights (95 %)", ">shrunk"],
         rows,
     )
-    _print_members(found)
+    if len(found.members) > 1:
+        _print_members(found)
+    for member in found.members:
+        if member.alone is not None and member.alone < INVERTED:
+            console.say(f"{member.name} ranks worse than chance ({member.alone:.3f}): are its scores turned round?")
     positives = ", ".join(f"{count} {category}" for category, count in found.positives.items())
     console.say(f"positives among the {found.studies}: {positives}")
-    _print_scales(found)
+    if len(found.members) > 1:
+        _print_scales(found)
+    for group in found.copies:
+        console.say(
+            f"copies to the last digit: {', '.join(group)}; equal weights count them all, leave out all but one"
+        )
     console.say(found.verdict)
     console.say(found.caveat)
 
@@ -139,7 +156,8 @@ def _print(found: Ensemble) -> None:
 def _print_members(found: Ensemble) -> None:
     # Where equal weights are recommended, those that were searched are worth a look beside them.
     shown = dict.fromkeys((found.recommended, "ga"))
-    weights = {name: found.weights(name).mean(axis=1) for name in shown}
+    scored = [found.categories.index(name) for name in found.scored]
+    weights = {name: found.weights(name)[:, scored].mean(axis=1) for name in shown}
     console.table(
         f"{len(found.members)} members",
         [
@@ -152,7 +170,7 @@ def _print_members(found: Ensemble) -> None:
                 member.name,
                 _number(member.alone),
                 *(f"{weights[name][m]:.3f}" for name in shown),
-                f"{member.counted:.0%}",
+                _number(member.counted, ".0%"),
                 _number(member.correlation, ".2f"),
                 _number(member.gain, "+.4f"),
             )
@@ -172,14 +190,12 @@ def _print_scales(found: Ensemble) -> None:
         apart = "" if each is found.scales[0] else f" ({_number(each.difference, '+.4f')} ± {_number(each.error)})"
         parts.append(f"{name} {_number(each.out_of_fold)}{apart}")
     if parts:
-        console.say(f"equal weights out of fold on {', '.join(parts)}")
+        console.say(f"equal weights on each scale, which all folds chose from (not nested): {', '.join(parts)}")
 
 
-def _worth(each: Estimate) -> tuple[str, str]:
-    return (
-        f"{_number(each.out_of_fold)} {_interval(each.interval)}".strip(),
-        f"{_number(each.difference, '+.4f')} {_interval(each.difference_interval, '+')}".strip(),
-    )
+def _worth(each: Estimate, compared: bool = True) -> tuple[str, str]:
+    apart = f"{_number(each.difference, '+.4f')} {_interval(each.difference_interval, '+')}".strip()
+    return f"{_number(each.out_of_fold)} {_interval(each.interval)}".strip(), apart if compared else ""
 
 
 def _number(value: float | None, form: str = ".4f") -> str:

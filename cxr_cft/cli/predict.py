@@ -16,10 +16,14 @@ def predict(
     csv: Annotated[Path, typer.Option("--csv", metavar="CSV", help="A CSV with the column Path.")],
     out: Annotated[Path, typer.Option("--out", metavar="CSV", help="Where the probabilities go.")],
     level: Annotated[Literal["study", "image"], typer.Option(help="A row a study, or a row a view.")] = "study",
+    head: Annotated[
+        Literal["trained", "tuned"] | None,
+        typer.Option(help="By which head.", show_default="the one that CFT tuned, where it has"),
+    ] = None,
     image_root: ImageRoot = None,
     weights: Weights = DEFAULT_WEIGHTS,
 ) -> None:
-    """Predict a CSV with a run; with the heads that CFT tuned, where it has.
+    """Predict a CSV with a run.
 
     A run of frontal views answers for a study by its lateral views only where there is no frontal one.
     """
@@ -35,5 +39,6 @@ def predict(
     if level == "study":
         table = usable_views(table, Recipe.model_validate(found.info["recipe"]).data.views)
     check_images(table)
-    write_logits(out, table, predict_logits(found, table, console.TerminalProgress()), level)
+    tuned = None if head is None else head == "tuned"
+    write_logits(out, table, predict_logits(found, table, console.TerminalProgress(), tuned=tuned), level)
     console.say(f"{out}: {len(set(table.studies)) if level == 'study' else len(table)} rows")

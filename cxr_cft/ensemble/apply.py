@@ -57,6 +57,9 @@ def _sources(ensemble: Ensemble, csvs: Sequence[str]) -> Mapping[str, Path]:
             raise PredictionsError(f"{text} is of no member{did_you_mean(name, names)}; members are {', '.join(names)}")
         if name in sources:
             raise PredictionsError(f"member {name} is given twice: {sources[name]} and {path}")
+        other = next((each for each, given in sources.items() if given.resolve() == path.resolve()), None)
+        if other:
+            raise PredictionsError(f"{path} is given for {other} and for {name}; give each its own")
         sources[name] = path
     return sources
 

@@ -31,16 +31,28 @@ def scale_logit(scores: Array, edge: float | Array) -> Array:
 def on_scale(x: Array, scale: Scale) -> Array:
     """Scores of one member and category, or their logits where the scale is of logits, brought to the common scale.
 
-    A line {"logit", "edge", "slope", "intercept"}, or a curve {"logit", "x", "y"} of straight parts between knots,
-    which rise. Both are as given in an ensemble file and in submission.json.
+    A line {"logit", "edge", "slope", "intercept", "low", "high"}, which bends beyond its limits, or a curve {"logit",
+    "x", "y"} of straight parts between knots, which rise. Both are as given in an ensemble file and submission.json.
     """
     if "slope" in scale:
-        return np.asarray(x * scale["slope"] + scale["intercept"])
+        return np.asarray(_within(x, scale.get("low"), scale.get("high")) * scale["slope"] + scale["intercept"])
     knots, heights = np.asarray(scale["x"], dtype=np.float64), np.asarray(scale["y"], dtype=np.float64)
     width, height = knots[-1] - knots[0], heights[-1] - heights[0]
     beyond, short = np.maximum(x - knots[-1], 0.0), np.maximum(knots[0] - x, 0.0)
     tail = TAIL * height * (beyond / (width + beyond) - short / (width + short))
     return np.asarray(np.interp(x, knots, heights) + tail)
+
+
+def _within(x: Array, low: float | None, high: float | None) -> Array:
+    """`x` as it is between the limits; beyond them it rises more and more slowly, by an eighth of their distance.
+
+    So a member's first exact 1 is no logit of 34 among others of 4, and yet no two scores tie.
+    """
+    if low is None or high is None:
+        return x
+    room = max((high - low) / 8, np.finfo(np.float64).tiny)
+    beyond, short = np.maximum(x - high, 0.0), np.maximum(low - x, 0.0)
+    return np.asarray(np.clip(x, low, high) + room * (beyond / (room + beyond) - short / (room + short)))
 
 
 def to_scale(scores: Array, scales: Scales) -> Array:

@@ -50,6 +50,8 @@ class Line(_Entry):
     edge: float = Field(0.0, ge=0, lt=0.5)
     slope: float = Field(ge=0)
     intercept: float
+    low: float | None = Field(None, description="below which it bends; not below any where there is none")
+    high: float | None = None
 
 
 class Curve(_Entry):
@@ -88,9 +90,9 @@ class MemberEntry(_Entry):
     by_view: bool = Field(description="whether the search saw its views, and joined them by the file's aggregation")
     scales: dict[str, dict[str, Line | Curve]] = Field(description="by kind, for each category that it predicts")
     alone: float | None = Field(description="fitted mean AUROC of the member by itself")
-    counted: float = Field(description="share of the resamples in which the genetic algorithm gave it half its share")
+    counted: float | None = Field(description="share of the resamples in which the GA gave it half an equal share")
     correlation: float | None = Field(description="mean correlation with the other members, over categories")
-    gain: float | None = Field(description="out-of-fold gain of the recommended blend by having it")
+    gain: float | None = Field(description="out-of-fold gain of the recommended candidate's blend by having it")
 
 
 class Estimate(_Entry):
@@ -128,9 +130,10 @@ class Ensemble(_Entry):
 
     version: str
     seed: int
-    settings: dict[str, float | list[str]]
+    settings: dict[str, float | list[float] | list[str]]
     categories: tuple[str, ...]
     scored: tuple[str, ...]
+    telling: tuple[str, ...] = Field(description="those that had enough cases for a say in choices; none if too few")
     studies: int
     patients: int
     positives: dict[str, int] = Field(description="positive studies of each scored category")
@@ -184,14 +187,24 @@ class Ensemble(_Entry):
         """One line: what is recommended, and by which rule."""
         if len(self.members) == 1:
             return f"one member only, {self.members[0].name}: there is nothing to weigh"
+        if not self.telling:
+            return (
+                f"recommended: equal weights; there is too little to choose by ({self.settings['fewest_patients']:.0f}"
+                f" patients, and {self.settings['fewest_cases']:.0f} with and without a finding)"
+            )
         rule = (
-            f"in the order of the table, one replaces the one before it if it is better out of fold by"
+            "in the order of the table, a candidate replaces the choice so far if it is better out of fold by"
             f" {self.settings['standard_errors']} standard errors of the difference,"
             f" {self.settings['standard_errors_unshrunk']} if it is not shrunk"
         )
+        if self.telling != self.scored:
+            rule += f"; over {', '.join(self.telling)}, as others have too few cases"
         if self.recommended == "equal":
-            return f"recommended: equal weights; no gain over them can be told from chance ({rule})"
-        return f"recommended: {CANDIDATES[self.recommended]} ({rule})"
+            return f"recommended: equal weights; no candidate is better by enough ({rule})"
+        return (
+            f"recommended: {CANDIDATES[self.recommended]} ({rule}); its numbers had a part in choosing it, so expect"
+            " those of the last row"
+        )
 
     @property
     def caveat(self) -> str:
@@ -239,4 +252,7 @@ def read_ensemble(path: Path) -> Ensemble:
         # A scale is a line or a curve, and what is wrong with one is no more than the lack of the other.
         fault = next((each for each in faults if each["type"] not in ("missing", "extra_forbidden")), faults[0])
         where = "".join(f"{part}." for part in fault["loc"])[:-1]
-        raise PredictionsError(f"{path} is no ensemble file: {where + ': ' if where else ''}{fault['msg']}") from error
+        raise PredictionsError(
+            f"{path} is no ensemble file: {where + ': ' if where else ''}{fault['msg']}; search again with"
+            " `cxr-cft ensemble`"
+        ) from error

@@ -37,7 +37,7 @@ class KeptSearches(dict[str, Found]):
             arrays |= {f"{each} {finder}": weights for finder, weights in kept.weights.items()}
             arrays[f"{each} counted"] = kept.counted
         with replacing(self.path) as beside, beside.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
+            np.savez(file, **arrays)  # type: ignore[arg-type]  # its own keywords are no names of ours
 
     def _read(self) -> dict[str, Found]:
         read: dict[str, dict[str, np.ndarray]] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
@@ -32,6 +32,9 @@ JOINED = re.compile(r"(?P<base>.+)-(?P<parts>[2-9]|[1-9]\d+)folds(?P<tuned>\.cft
 
 Kind = Literal["run", "folds", "csv"]
 """A run, a CSV of joined folds beside its complete runs, or any other CSV."""
+
+
+LARGEST = 1e30  # a score's: float32, in which blends are compared, ends at 3e38
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,16 +87,19 @@ def gather(
     categories: Sequence[str],
     split: str = "valid",
     progress: Progress = SILENT,
+    tuned_only: Collection[str] = (),
 ) -> list[Member]:
     """Runs and CSVs as members with their predictions of a split, nan for those of `categories` that one lacks.
 
-    A run takes part by its trained head and, where CFT tuned it, by the tuned one too, of single views where it has
-    them; a CSV in a run's folder is that run's, and one of joined folds is theirs if all of them lie complete beside
-    it. A second member of a name becomes NAME-2, which is noted, as is a category that a CSV seems to have under
-    another name. Raises RunError for a run without predictions of the split, and PredictionsError for a CSV that cannot
-    be used, a member given twice and one that has none of `categories`.
+    A run takes part by its trained head, unless it is in `tuned_only`, and, where CFT tuned it, by the tuned one
+    too, of single views where it has them; a CSV in a run's folder is that run's, and one of joined folds is theirs
+    if all of them lie complete beside it. A second member of a name becomes NAME-2, which is noted, as is a
+    category that a CSV seems to have under another name. Raises RunError for a run without predictions of the
+    split, and PredictionsError for a CSV that cannot be used, a member given twice and one that has none of
+    `categories`.
     """
-    sources = [source for run in runs for source in _heads_of(run, split)] + [_source_of(csv) for csv in csvs]
+    sources = [source for run in runs for source in _heads_of(run, split, run.name in tuned_only)]
+    sources += [_source_of(csv) for csv in csvs]
     _check_once(sources)
     members = []
     for source, name in zip(sources, unique_names([source.name for source in sources]), strict=True):
@@ -102,6 +108,8 @@ def gather(
         rows = read_rows(source.path, categories, partial=True)
         if not rows.names:
             raise PredictionsError(f"{source.path} has no rows")
+        if np.nanmax(np.abs(rows.scores)) > LARGEST:
+            raise PredictionsError(f"{source.path} holds scores beyond {LARGEST:g}, which cannot be averaged")
         run = source.run
         stands_for = run_fingerprint(run, tuned=source.tuned) if run else fingerprint(source.path)
         members.append(Member(name, source.kind, run.path if run else source.path, source.tuned, stands_for, rows))
@@ -196,10 +204,13 @@ def _run_name(folder: Path, tuned: bool) -> str:
     return f"{folder.name}.cft" if tuned else folder.name
 
 
-def _heads_of(run: Run, split: str) -> list[_Source]:
+def _heads_of(run: Run, split: str, tuned_only: bool) -> list[_Source]:
     """A run's trained head and, where there is one, its tuned head, by single views unless it is older than those."""
     sources = []
-    for tuned in (False, True) if run.tuned() is not None else (False,):
+    heads = (True,) if tuned_only else (False, True) if run.tuned() is not None else (False,)
+    if tuned_only and run.tuned() is None:
+        raise RunError(f"run {run.name} has no tuned heads; run `cxr-cft cft {run.name}` first")
+    for tuned in heads:
         views, path = (run.predictions(split, tuned=tuned, views=single) for single in (True, False))
         if not path.exists():
             raise RunError(f"run {run.name} has no predictions of {split} ({path}); its data folder has no {split}.csv")

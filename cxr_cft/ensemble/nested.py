@@ -32,8 +32,6 @@ and one that is not. On made members (five kinds, 100 and 250 studies, 20 draws 
 to a fifth of the draws of equally good ones, and 2 for all missed gains of 0.05. With 1.5 for all, six members of noise
 on 40 to 160 studies were left at equal weights in 37 of 48 draws, with these in 40 (measured)."""
 
-FEWEST_PATIENTS = 20  # to choose by; standard errors of fewer are no measure, and equal weights are kept (assumed)
-
 
 @dataclass(frozen=True, eq=False)
 class Judgement:
@@ -68,8 +66,9 @@ def judge(
     """Choose shape, finder and shrinkage, and judge that choice as well as each finder.
 
     For every outer fold, the whole choice is made by cross-validation on the other folds, then the weights are found on
-    them and judged on that fold. What is to be used at last is chosen by cross-validation on all folds in the same way,
-    and its weights are found on all studies. Of aggregations, and then of scales unless `scale` is given, the first is
+    them and judged on that fold. What is to be used at last is chosen by cross-validation on all folds, and its weights
+    are found on all studies: there each finder is compared as shrunk for each fold by the others, which inner folds,
+    one level deeper, have to do without. Of aggregations, and then of scales unless `scale` is given, the first is
     kept unless equal weights on another are better by `ERRORS` standard errors. A search on all but folds j and k
     serves the outer folds j and k alike, and searches that are in `kept` are not made again.
     """
@@ -98,7 +97,6 @@ class _Nested:
         self.problem, self.scale, self.kept, self.progress = problem, scale, kept, progress
         self.tried = list(product(problem.scores, [scale] if scale else PLAIN))
         self.numbers = problem.numbers
-        self.inner = bool(problem.telling) and int(problem.patients.max()) + 1 >= FEWEST_PATIENTS
 
     def judgement(self) -> Judgement:
         problem = self.problem
@@ -107,7 +105,7 @@ class _Nested:
         singles = [((k,), k) for k in self.numbers]
         shape = self._shape(tables, singles)
         wanted = [((), shape), *(((k,), shape_of[k]) for k in self.numbers)]
-        if self.inner:
+        if self.problem.can_choose:
             wanted += [(held_out, shape_of[k]) for k in self.numbers for held_out, _ in self._pairs(k)]
         self.blends = self._search(list(dict.fromkeys(wanted)))
 
@@ -121,10 +119,10 @@ class _Nested:
             for name, config in self._taken(k, shape_of[k]).items():
                 unseen[name][rows] = blends[config]
         table = problem.judge(np.stack(list(flat.values())), problem.folds, to_choose=True)
-        configs = {EQUAL: Config(EQUAL), **{name: _best(name, table) for name in FAMILIES}}
+        configs = self._configs(table)
         names = (EQUAL, *FAMILIES)
         chosen = EQUAL
-        if self.inner:
+        if self.problem.can_choose:
             table = problem.judge(np.stack([unseen[name] for name in names]), problem.folds, to_choose=True)
             chosen = choose(table, problem.patients, names)
         tried = dict(zip(self.tried, self._assembled(tables, singles), strict=True)) if tables else {}
@@ -133,11 +131,9 @@ class _Nested:
 
     def _taken(self, k: int, shape: Shape) -> dict[str, Config]:
         """What the folds other than `k` take for it: each finder's shrinkage, and the finder."""
-        if not self.inner:
-            return {name: Config(name, FAMILIES.get(name, (0.0,))[-1]) for name in (EQUAL, *FAMILIES)} | {
-                "procedure": Config(EQUAL)
-            }
         problem = self.problem
+        if not problem.can_choose:
+            return {**self._configs(None), "procedure": Config(EQUAL)}
         inner = {config: self._empty() for config in CONFIGS}
         for held_out, j in self._pairs(k):
             inside = problem.folds[np.isin(problem.folds, held_out)] == j
@@ -145,10 +141,16 @@ class _Nested:
                 inner[config][problem.folds == j] = blend[inside]
         folds = np.where(problem.folds == k, -1, problem.folds)
         table = problem.judge(np.stack(list(inner.values())), folds, to_choose=True)
-        taken = {EQUAL: Config(EQUAL), **{name: _best(name, table) for name in FAMILIES}}
+        taken = self._configs(table)
         models = [CONFIGS.index(config) for config in taken.values()]
         few = FoldedAuroc(table.value[models], table.influence[models])
         return {**taken, "procedure": taken[choose(few, problem.patients, tuple(taken))]}
+
+    def _configs(self, table: FoldedAuroc | None) -> dict[str, Config]:
+        """Every finder's shrinkage by what a table of all configurations says; the strongest without enough to say."""
+        if table is None or not self.problem.can_choose:
+            return {EQUAL: Config(EQUAL), **{name: Config(name, grid[-1]) for name, grid in FAMILIES.items()}}
+        return {EQUAL: Config(EQUAL), **{name: _best(name, table) for name in FAMILIES}}
 
     def _pairs(self, k: int) -> list[tuple[HeldOut, int]]:
         """For every fold j but k: what a search that knows neither leaves out, and j."""
@@ -164,13 +166,14 @@ class _Nested:
         if len(self.tried) == 1:
             return {}
         problem = self.problem
-        equal = problem.weights(Config(EQUAL), Found({}, np.empty(0)))
         wanted: list[HeldOut] = [(k,) for k in self.numbers]
-        wanted += list(combinations(self.numbers, 2)) if self.inner else []
+        wanted += list(combinations(self.numbers, 2)) if self.problem.can_choose else []
 
         def blend(held_out: HeldOut) -> Floats:
             rows, unseen = problem.learnt(held_out), np.isin(problem.folds, held_out)
-            return np.stack([weighted(problem.rescaled(*each, rows)[0][:, unseen], equal) for each in self.tried])
+            return np.stack(
+                [weighted(problem.rescaled(*each, rows)[0][:, unseen], problem.equal) for each in self.tried]
+            )
 
         with closing(_parallel(blend, wanted)) as done:
             tracked = self.progress.track(done, "comparing scales", len(wanted), "folds")
@@ -179,7 +182,7 @@ class _Nested:
     def _shape(self, tables: Mapping[HeldOut, Floats], parts: Sequence[tuple[HeldOut, int]]) -> Shape:
         """What equal weights do best on by what the folds of `parts` say; the first of each in case of doubt."""
         how, kind = self.tried[0]
-        if not tables or not self.inner:
+        if not tables or not self.problem.can_choose:
             return Shape(how, kind, kind)
         problem = self.problem
         judged = np.isin(problem.folds, [fold for _, fold in parts])

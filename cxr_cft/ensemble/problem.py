@@ -18,11 +18,11 @@ HeldOut: TypeAlias = tuple[int, ...]
 
 FOLDS = 5  # of patients; a search on four fifths is near enough to one on all (assumed)
 
-FEWEST_CASES = 5
-"""Patients with and without a finding, for it to have a say in choices: standard errors of fewer are no measure
-(assumed). One with fewer is scored all the same."""
+FEWEST_PATIENTS, FEWEST_CASES = 20, 5
+"""To choose by: patients in all, and patients with and without a finding for that to have a say. Standard errors of
+fewer are no measure (assumed). A finding with fewer is scored all the same."""
 
-SHRINKAGE = (0.0, 0.25, 0.5, 0.75)  # shares of equal weights that are tried; 1 would be equal weights (assumed)
+SHRINKAGE = (0.0, 0.25, 0.5, 0.75, 1.0)  # shares of equal weights that are tried (assumed)
 
 EQUAL = "equal"
 FAMILIES: dict[str, tuple[float, ...]] = {
@@ -80,12 +80,18 @@ class Problem:
         self.scored, self.seed = list(scored), seed
         given = next(iter(scores.values()))
         self.there = np.asarray(~np.isnan(given).any(axis=1))
+        self.equal = shares(np.ones(self.there.shape), self.there)
         self.edges = edges_of(given)
         known = ~np.isnan(self.edges)[:, None]
         inset = np.nan_to_num(self.edges)[:, None]
         self.logits = {how: scale_logit(np.where(known, part, 0.5), inset) for how, part in scores.items()}
         self.telling = [c for c in self.scored if _cases(labels[:, c], patients) >= FEWEST_CASES]
         self.folds = _deal(labels[:, self.scored], patients, np.random.default_rng([seed, 0]))
+
+    @property
+    def can_choose(self) -> bool:
+        """Whether there is enough to choose by; else equal weights are kept."""
+        return bool(self.telling) and int(self.patients.max()) + 1 >= FEWEST_PATIENTS
 
     @property
     def numbers(self) -> range:
@@ -109,10 +115,9 @@ class Problem:
 
     def weights(self, config: Config, found: Found) -> Floats:
         """The weights (M, C) of a finder, shrunk."""
-        equal = shares(np.ones(self.there.shape), self.there)
         if config.finder in (EQUAL, *CALIBRATED):
-            return equal
-        return (1 - config.shrinkage) * found.weights[config.finder] + config.shrinkage * equal
+            return self.equal
+        return (1 - config.shrinkage) * found.weights[config.finder] + config.shrinkage * self.equal
 
     def judge(self, scores: Floats, folds: Rows, *, to_choose: bool = False) -> FoldedAuroc:
         """The mean AUROC of K blends (K, S, C) within `folds`: over the scored categories, or those to choose by."""

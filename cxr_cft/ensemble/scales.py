@@ -35,8 +35,13 @@ def fit_scales(kind: str, scores: Floats, logits: Floats, labels: Floats, edges:
             if np.isnan(x).any():
                 row.append(None)
                 continue
-            scale = fit(x, None if np.isnan(edge) else logits[m, :, c], labels[:, c])
-            row.append({**scale, "edge": edge} if scale["logit"] else scale)
+            z = None if np.isnan(edge) else logits[m, :, c]
+            scale = fit(x, z, labels[:, c])
+            if scale["logit"]:
+                scale["edge"] = edge
+            if "slope" in scale:
+                scale |= _limits(x if z is None or not scale["logit"] else z)
+            row.append(scale)
         found.append(row)
     return found
 
@@ -59,10 +64,16 @@ def _line(logit: bool, slope: float = 1.0, intercept: float = 0.0) -> Scale:
     return {"logit": logit, "slope": float(slope), "intercept": float(intercept)}
 
 
+def _limits(x: Floats) -> Scale:
+    """How far a line goes: beyond the scores that were seen by half of what these are apart."""
+    low, high = (float(x.min()), float(x.max())) if len(x) else (0.0, 0.0)
+    return {"low": low - (high - low) / 2, "high": high + (high - low) / 2}
+
+
 def _standard(x: Floats, logit: bool) -> Scale:
     center, spread = (float(x.mean()), float(x.std())) if len(x) else (0.0, 0.0)
-    size = max(1.0, abs(center))
-    slope = 1.0 / (spread if spread > FLAT * size else size)
+    size = float(np.abs(x).max(initial=0.0))
+    slope = 1.0 / spread if spread > FLAT * size else 1.0 / max(size, 1.0)
     return _line(logit, slope, -center * slope)
 
 

@@ -14,10 +14,29 @@ from cxr_cft.data.labels import CATEGORIES
 from cxr_cft.data.table import read_frame
 from cxr_cft.data.truth import StudyLabels, read_labels
 from cxr_cft.ensemble.file import Ensemble, write_ensemble
-from cxr_cft.ensemble.members import Member, copies, gather, shared_studies
+from cxr_cft.ensemble.members import Member, gather, shared_studies
 from cxr_cft.ensemble.weights import search_weights
 from cxr_cft.errors import PredictionsError, first_few
 from cxr_cft.progress import SILENT, Progress
+
+TUNED = ".cft"  # what a tuned head's member is called beside its run
+DESCRIPTIVE = ("Path", "Study", "Sex", "Age", "Frontal/Lateral", "AP/PA")  # CheXpert's columns that are no findings
+
+
+def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
+    """Raise PredictionsError if what is written would take the place of what is read, or of a folder."""
+    given = {path.resolve() for path in inputs}
+    for path in outputs:
+        if path.resolve() in given:
+            raise PredictionsError(f"{path} is read, and would be overwritten; give another file")
+        if path.is_dir():
+            raise PredictionsError(f"{path} is a folder; give a file in it")
+
+
+def check_picture(path: Path) -> None:
+    """Raise PredictionsError for a picture that is not to be a PNG."""
+    if path.suffix.lower() != ".png":
+        raise PredictionsError(f"{path}: weights are drawn as a PNG; let the name end in .png")
 
 
 def search_ensemble(
@@ -35,35 +54,61 @@ def search_ensemble(
 ) -> Ensemble:
     """Search weights over the named runs under `weights` and `csvs`; without names, over every complete run.
 
+    A run takes part by both its heads, or named NAME.cft by the tuned one alone.
     Foreign CSVs alone are an ensemble too: then no run is looked for. `labels` is by default valid.csv of the runs'
     data, `scale` and `aggregation` what proves best; `missing` says what to do with studies that a member lacks. The
     ensemble is written to `out`, if that is given, and a search that was interrupted goes on from what lies beside it.
     Raises RunError, PredictionsError or DataError for what does not fit.
     """
-    runs = find_runs(names, weights) if names or not csvs else []
-    truth = read_labels(labels or _labels_of(runs), _categories(runs, csvs), partial=True)
-    members = gather(runs, csvs, truth.categories, progress=progress)
+    tuned_only = _tuned_only(names, weights)
+    folders = [name for name in names if name not in tuned_only]
+    folders += [name.removesuffix(TUNED) for name in tuned_only if name.removesuffix(TUNED) not in folders]
+    runs = find_runs(folders, weights) if names or not csvs else []
+    if runs and not names:
+        _note_incomplete(weights, progress)
+    source = labels or _labels_of(runs)
+    truth = read_labels(source, _categories(runs, csvs, source), partial=True)
+    heads = {Path(name).name.removesuffix(TUNED) for name in tuned_only} - {Path(name).name for name in names}
+    members = gather(runs, csvs, truth.categories, progress=progress, tuned_only=heads)
     studies, known = list(truth.studies), truth.labels
     if missing == "drop":
         studies, known = _without_missing(members, truth, progress)
     _note_unscored(truth.categories, known, progress)
-    _note_copies(members, studies, truth.categories, progress)
     kept = out.with_name(f".{out.name}.search") if out else None
-    found = search_weights(
-        members,
-        studies,
-        known,
-        truth.categories,
-        seed=seed,
-        scale=scale,
-        aggregation=aggregation,
-        kept=kept,
-        progress=progress,
-    )
+    try:
+        found = search_weights(
+            members,
+            studies,
+            known,
+            truth.categories,
+            seed=seed,
+            scale=scale,
+            aggregation=aggregation,
+            kept=kept,
+            progress=progress,
+        )
+    except KeyboardInterrupt:
+        if kept and kept.exists():
+            progress.note(f"interrupted; the same command goes on from {kept}, and {out} is as it was")
+        raise
     if out and kept:
         write_ensemble(out, found)
         kept.unlink(missing_ok=True)
     return found
+
+
+def _tuned_only(names: Sequence[str], weights: Path) -> list[str]:
+    """Those of the names that are a run's tuned head, and not a folder of that name."""
+    ends = [name for name in names if name.endswith(TUNED)]
+    return [name for name in ends if not Path(name).is_dir() and not (weights / name).is_dir()]
+
+
+def _note_incomplete(weights: Path, progress: Progress) -> None:
+    """Say which trainings under `weights` have not ended: they take no part."""
+    begun = sorted(path.parent for path in weights.glob("*/history.jsonl"))
+    unfinished = [folder.name for folder in begun if not (folder / "run.json").exists()]
+    if unfinished:
+        progress.note(f"left out, since their training has not ended: {first_few(unfinished)}")
 
 
 def _labels_of(runs: Sequence[Run]) -> Path:
@@ -74,10 +119,17 @@ def _labels_of(runs: Sequence[Run]) -> Path:
     return sources.pop()
 
 
-def _categories(runs: Sequence[Run], csvs: Sequence[Path]) -> list[str]:
-    """The categories that a member predicts: the first run's in its order, then the others', CSVs' in CheXpert's."""
+def _categories(runs: Sequence[Run], csvs: Sequence[Path], labels: Path) -> list[str]:
+    """The categories that a member predicts: the first run's in its order, then the others', CSVs' in CheXpert's.
+
+    CSVs that have none of CheXpert's are of other findings: then the columns count that they share with the labels.
+    """
     columns = [list(run.categories) for run in runs]
-    columns += [[name for name in CATEGORIES if name in read_frame(csv).columns] for csv in csvs]
+    headers = [list(read_frame(csv).columns) for csv in csvs]
+    columns += [[name for name in CATEGORIES if name in header] for header in headers]
+    if not any(columns):
+        labelled = [name for name in read_frame(labels).columns if name not in DESCRIPTIVE]
+        columns = [[name for name in labelled if name in header] for header in headers]
     return list(dict.fromkeys(name for each in columns for name in each)) or list(CATEGORIES)
 
 
@@ -99,12 +151,3 @@ def _note_unscored(categories: Sequence[str], known: NDArray[np.float64], progre
         lacking = [category for c, category in enumerate(categories) if not (known[:, c] == label).any()]
         if lacking:
             progress.note(f"no labelled study is {what} for {first_few(lacking, 14)}: blended, but not scored")
-
-
-def _note_copies(
-    members: Sequence[Member], studies: Sequence[str], categories: Sequence[str], progress: Progress
-) -> None:
-    for group in copies(members, studies, categories):
-        progress.note(
-            f"copies to the last digit: {', '.join(group)}; equal weights count them all, leave out all but one"
-        )

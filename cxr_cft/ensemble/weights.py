@@ -15,11 +15,11 @@ from cxr_cft.data.studies import AGGREGATIONS
 from cxr_cft.data.table import patient_of
 from cxr_cft.ensemble.blend import weighted
 from cxr_cft.ensemble.file import Candidate, Ensemble, Estimate, MemberEntry, Output, ScaleEstimate
-from cxr_cft.ensemble.finders import BAG_STUDIES, BAGS
+from cxr_cft.ensemble.finders import BAG_STUDIES, BAGS, GENERATIONS, GREEDY_STEPS, POPULATION
 from cxr_cft.ensemble.kept import KeptSearches
 from cxr_cft.ensemble.members import Member, aligned, copies
 from cxr_cft.ensemble.nested import ERRORS, UNSHRUNK_ERRORS, Judgement, judge
-from cxr_cft.ensemble.problem import EQUAL, FAMILIES, FOLDS, Problem
+from cxr_cft.ensemble.problem import EQUAL, FAMILIES, FEWEST_CASES, FEWEST_PATIENTS, FOLDS, SHRINKAGE, Problem
 from cxr_cft.ensemble.scales import FLAT, PLAIN, Scale
 from cxr_cft.errors import PredictionsError, first_few
 from cxr_cft.metrics import auroc, per_category, percentile_interval, resample_counts
@@ -69,6 +69,7 @@ def search_weights(
     unpredicted = [name for name in categories if not any(name in member.categories for member in members)]
     if unpredicted:
         raise PredictionsError(f"no member predicts {first_few(unpredicted)}; leave that out")
+    scores = _joined(members, studies, categories, aggregation)
     scored = _scored(labels, categories)
     if not scored:
         raise PredictionsError("no category has both a positive and a negative study among the labels")
@@ -78,7 +79,7 @@ def search_weights(
             f"all studies are of one patient, '{names[0]}', so that no weights can be judged on other patients; "
             "a study's name ends in …/PATIENT/STUDY"
         )
-    problem = Problem(_joined(members, studies, categories, aggregation), labels, patients, scored, seed)
+    problem = Problem(scores, labels, patients, scored, seed)
     found = judge(problem, scale, KeptSearches(kept, problem) if kept else {}, progress)
     counts = resample_counts(patients, RESAMPLES, np.random.default_rng([seed, 2]))
     estimates = _estimates(problem, found, counts)
@@ -120,6 +121,12 @@ def search_weights(
             "folds": FOLDS,
             "resamples_of_a_search": BAGS,
             "studies_of_a_resample": BAG_STUDIES,
+            "shrinkage": list(SHRINKAGE),
+            "generations": GENERATIONS,
+            "population": POPULATION,
+            "greedy_steps": GREEDY_STEPS,
+            "fewest_patients": FEWEST_PATIENTS,
+            "fewest_cases": FEWEST_CASES,
             "standard_errors": ERRORS,
             "standard_errors_unshrunk": UNSHRUNK_ERRORS,
             "resamples_of_an_interval": RESAMPLES,
@@ -128,6 +135,7 @@ def search_weights(
         },
         categories=tuple(categories),
         scored=tuple(categories[c] for c in scored),
+        telling=tuple(categories[c] for c in problem.telling) if problem.can_choose else (),
         studies=len(studies),
         patients=len(names),
         positives={categories[c]: int((labels[:, c] == 1).sum()) for c in scored},

@@ -124,7 +124,7 @@ def _open(member: MemberEntry, folder: Path) -> Run:
 
 
 def _entry(member: MemberEntry, run: Run) -> MemberEntry:
-    unknown = {"alone": None, "correlation": None, "gain": None}
+    unknown = {"alone": None, "counted": None, "correlation": None, "gain": None}
     return member.model_copy(
         update={
             "name": f"{run.name}.cft" if member.tuned else run.name,

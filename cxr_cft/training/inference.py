@@ -16,6 +16,7 @@ from cxr_cft.artifacts import Run
 from cxr_cft.data.cache import CachedImages
 from cxr_cft.data.loader import OrderedBatches, Views, loader, read_batches
 from cxr_cft.data.table import Table
+from cxr_cft.errors import RunError
 from cxr_cft.progress import SILENT, Progress
 from cxr_cft.settings import Recipe
 from cxr_cft.training.model import load_model
@@ -90,10 +91,18 @@ def each_batch(
         yield result
 
 
-def predict_logits(run: Run, table: Table, progress: Progress = SILENT) -> NDArray[np.float32]:
-    """A run's logits (N, C) of a table's views, by the heads that CFT tuned where it has."""
+def predict_logits(
+    run: Run, table: Table, progress: Progress = SILENT, *, tuned: bool | None = None
+) -> NDArray[np.float32]:
+    """A run's logits (N, C) of a table's views, by the heads that CFT tuned where it has, unless `tuned` says which.
+
+    Raises RunError if tuned heads are asked for where there are none.
+    """
+    there = run.tuned() is not None
+    if tuned and not there:
+        raise RunError(f"run {run.name} has no tuned heads; run `cxr-cft cft {run.name}` first")
     device = default_device()
-    model = load_model(run, tuned=run.tuned() is not None).to(device)
+    model = load_model(run, tuned=there if tuned is None else tuned).to(device)
     recipe = Recipe.model_validate(run.info["recipe"])
     with arithmetic_threads(recipe):
         return over_table(model, table, recipe, device, f"predicting with {run.name}", progress)

@@ -83,16 +83,17 @@ def test_without_arguments_every_run_takes_part_and_all_candidates_are_told(here
         assert row[1] == f"{each.fitted:.4f}"
         assert row[2] == f"{each.out_of_fold:.4f} ({low:.3f} to {high:.3f})"
         low, high = each.difference_interval
-        assert row[3] == f"{each.difference:+.4f} ({low:+.3f} to {high:+.3f})"
+        apart = f"{each.difference:+.4f} ({low:+.3f} to {high:+.3f})"
+        assert row[3] == ("" if each is found.candidates["equal"] else apart)
     assert candidates[-1][1] == ""
     assert candidates[-1][2].startswith(f"{found.procedure.out_of_fold:.4f} (")
     for row, entry in zip(members, found.members, strict=True):
-        weight, genetic = (found.weights(name)[found.members.index(entry)].mean() for name in (found.recommended, "ga"))
+        shown = dict.fromkeys((found.recommended, "ga"))
+        weights = [found.weights(name)[found.members.index(entry)].mean() for name in shown]
         assert row == [
             entry.name,
             f"{entry.alone:.4f}",
-            f"{weight:.3f}",
-            f"{genetic:.3f}",
+            *(f"{weight:.3f}" for weight in weights),
             f"{entry.counted:.0%}",
             f"{entry.correlation:.2f}",
             f"{entry.gain:+.4f}",
@@ -144,9 +145,8 @@ def test_one_member_says_so(here, capsys):
     assert run(["ensemble", "good", *QUICK]) == 0
     told = capsys.readouterr().out
     assert "one member only, good: there is nothing to weigh" in told
-    candidates, (member,) = tables(told)
-    assert len(candidates) == len(CANDIDATES)
-    assert member[5:] == ["–", "–"]
+    (candidate,), *others = tables(told)
+    assert (candidate[0], candidate[3], others) == ("→ good", "", [])
     assert (here / "weights" / "ensemble.json").exists()
 
 
@@ -175,9 +175,9 @@ def test_copies_and_categories_that_cannot_be_scored_are_said(here, labels, caps
     write_csv(here / "l.csv", ["Study", *CATEGORIES], rows)
     assert run(["ensemble", "good", "--predictions", "again.csv", "--labels", "l.csv", *QUICK]) == 0
     told = capsys.readouterr()
-    assert "copies to the last digit: good, again" in told.err
+    assert "copies to the last digit: good, again" in told.out
     assert "no labelled study is positive for Edema: blended, but not scored" in told.err
-    assert "mean AUROC of 1 categories" in told.out
+    assert "mean AUROC of Cardiomegaly on" in told.out
     assert "recommended: equal weights" in told.out
 
 

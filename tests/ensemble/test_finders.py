@@ -222,7 +222,7 @@ def test_a_resample_of_many_studies_holds_about_as_many_as_are_asked_for():
 def test_the_search_sees_resamples_of_patients(monkeypatch):
     seen = []
     real = finders._Sample
-    monkeypatch.setattr(finders, "_Sample", lambda *call: seen.append(call[2]) or real(*call))
+    monkeypatch.setattr(finders, "_Sample", lambda *call: seen.append(call[3]) or real(*call))
     z, labels = members_of(np.full((3, 2), 0.7), 60)
     find(z, labels, rows=np.arange(40))
     whole, *bags = seen

@@ -274,7 +274,7 @@ def test_a_shrinkage_is_one_of_those_tried_and_of_its_own_finder(problem):
     for name, config in found.configs.items():
         assert config in CONFIGS
         assert config.finder == name
-    assert {config.shrinkage for config in CONFIGS if config.finder == "ga"} == {0, 0.25, 0.5, 0.75}
+    assert {config.shrinkage for config in CONFIGS if config.finder == "ga"} == {0, 0.25, 0.5, 0.75, 1}
 
 
 def test_weights_are_shrunk_towards_equal_ones(problem):

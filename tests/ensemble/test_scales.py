@@ -163,7 +163,22 @@ def test_an_edge_is_half_the_least_distance_that_a_member_keeps_if_it_writes_0_o
 
 
 def test_raw_scores_stay_as_they_are():
-    assert scaled(fitted("none", [0.2, 0.9]), [0.25, 0.0, 7.0]).tolist() == [0.25, 0, 7]
+    assert scaled(fitted("none", [0.2, 0.9]), [0.25, 0.0, 1.2]).tolist() == [0.25, 0, 1.2]
+
+
+def test_what_lies_far_beyond_all_that_was_seen_counts_for_little_more_and_still_does_not_tie():
+    given = fitted("none", [0.0, 1.0])  # limits −0.5 and 1.5, and an eighth of their distance beyond them
+    z = scaled(given, [1.4, 1.5, 2.0, 1e3, 1e6])
+    np.testing.assert_allclose(z, [1.4, 1.5, 1.5 + 0.25 * 2 / 3, 1.75, 1.75], atol=1e-4)
+    assert (np.diff(z) > 0).all()
+    np.testing.assert_allclose(scaled(given, [-0.4, -1.0, -1e6]), [-0.4, -0.5 - 0.25 * 2 / 3, -0.75], atol=1e-4)
+
+
+def test_a_members_first_exact_1_is_no_outlier():
+    rng = np.random.default_rng(0)
+    seen = np.round(rng.uniform(0.02, 0.98, 100), 2)
+    given = fitted("zlogit", seen)
+    assert scaled(given, [1.0])[0] < 3 * scaled(given, seen).max()
 
 
 def test_logits_are_those_of_the_probabilities():

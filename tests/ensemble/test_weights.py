@@ -77,7 +77,7 @@ def test_of_members_that_are_the_same_nothing_is_better_than_equal_weights(membe
     labels, (good,) = made(np.random.default_rng(0), 80, (1.0,))
     found = search_weights([member(name, good) for name in "abc"], names(80), labels, CATEGORIES)
     assert found.recommended == EQUAL
-    assert "no gain over them can be told from chance" in found.verdict
+    assert "no candidate is better by enough" in found.verdict
     assert found.copies == (("a", "b", "c"),)
     for name in ("ga", "ga-category", "greedy", "best"):
         assert found.candidates[name].fitted == pytest.approx(found.candidates[EQUAL].fitted)
@@ -113,13 +113,13 @@ def test_the_prior_is_the_mean_probability_of_each_blend(search):
 
 def test_members_of_pure_noise_look_good_fitted_are_a_coin_out_of_fold_and_get_equal_weights(search):
     found = [search((NOISE,) * 6, 200, data=data, scale="zlogit")[0] for data in range(4)]
-    for name in ("ga", "greedy", "best", "platt"):
+    for name in ("greedy", "best", "platt"):  # the others are shrunk, the more the less there is to find
         fitted = np.mean([each.candidates[name].fitted for each in found])
         assert fitted > 0.52, name
         assert fitted > np.mean([each.candidates[name].out_of_fold for each in found]) + 0.02, name
     assert np.mean([each.procedure.out_of_fold for each in found]) == pytest.approx(0.5, abs=0.04)
     assert [each.recommended for each in found] == [EQUAL] * 4
-    assert all(each.candidates["ga"].difference_interval[0] < 0 for each in found)
+    assert all(each.candidates["ga"].difference_interval[0] <= 0 for each in found)
 
 
 def test_the_out_of_fold_estimate_foretells_other_patients(search, made):
@@ -175,8 +175,9 @@ def test_the_procedure_is_judged_as_a_row_of_its_own(search):
 def test_the_verdict_says_the_rule_and_what_is_recommended(search):
     gained, equal = search((0.2, 4.0), 200)[0], search((1.5, 1.6, 1.4), 60)[0]
     assert gained.recommended != EQUAL
-    assert gained.verdict.startswith(f"recommended: {CANDIDATES[gained.recommended]} (in the order of the table, one ")
-    assert equal.verdict.startswith("recommended: equal weights; no gain over them can be told from chance (in the ")
+    assert gained.verdict.startswith(f"recommended: {CANDIDATES[gained.recommended]} (in the order of the table, a ca")
+    assert gained.verdict.endswith("its numbers had a part in choosing it, so expect those of the last row")
+    assert equal.verdict.startswith("recommended: equal weights; no candidate is better by enough (in the ")
     for found in (gained, equal):
         assert f"by {ERRORS} standard errors of the difference" in found.verdict
         assert "Out-of-fold ones hold for unseen patients as far as" in found.caveat
