@@ -40,7 +40,7 @@ def _draw_estimates(axes: Axes, found: Ensemble) -> None:
         for name, title in CANDIDATES.items()
     ]
     if len(found.members) > 1:
-        rows.append(("chosen so in every fold", found.procedure))
+        rows.append(("chosen like that in every fold", found.procedure))
     for place, (title, each) in enumerate(rows):
         color = USED if "recommended" in title else OTHER
         if each.out_of_fold is not None:
@@ -69,6 +69,10 @@ def _draw_weights(axes: Axes, found: Ensemble, order: np.ndarray[tuple[int], np.
     for c, category in enumerate(found.categories if by_category else ()):
         color = colormaps["tab20"](c % 20)
         axes.plot(weights[order, c], range(len(order)), "o", color=color, markersize=4, label=category)
+    if found.chosen == "equal" and len(names) > 1:  # what was searched says more than bars of one length
+        searched = found.weights("ga")[order].mean(axis=1)
+        axes.plot(searched, range(len(order)), "D", color="#c0392b", markersize=4, label="genetic algorithm, not used")
+        axes.legend(fontsize=8, frameon=False, loc="lower right", bbox_to_anchor=(1.0, 1.0))
     axes.axvline(1 / len(found.members), color=OTHER, linewidth=0.8, linestyle=":")
     axes.set_yticks(range(len(order)), names, parse_math=False)  # a name may hold a $
     axes.invert_yaxis()
