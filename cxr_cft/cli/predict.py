@@ -31,9 +31,12 @@ def predict(
     from cxr_cft.data.predictions import write_logits
     from cxr_cft.data.splits import usable_views
     from cxr_cft.data.table import check_images, read_table
+    from cxr_cft.errors import CxrCftError
     from cxr_cft.settings import Recipe
     from cxr_cft.training.inference import predict_logits
 
+    if out.resolve() == csv.resolve():
+        raise CxrCftError(f"{csv} is read, and would be overwritten; give another --out")
     (found,) = find_runs([run], weights)
     table = read_table(csv, csv.resolve().parent, found.categories, labelled=False, image_root=image_root)
     if level == "study":

@@ -111,7 +111,7 @@ def read_rows(source: Path, categories: Sequence[str], *, partial: bool = False)
     key = next((name for name in ("Study", "Path") if name in frame.columns), None)
     if key is None:
         raise PredictionsError(f"{source} has neither a column Study nor a column Path")
-    if "Path" in frame.columns and frame["Path"].is_unique and not frame[key].is_unique:
+    if "Path" in frame.columns and not frame[key].str.strip().str.rstrip("/").is_unique and frame["Path"].is_unique:
         key = "Path"  # views that name their study too
     others = tuple(name for name in frame.columns if name != key and name not in categories)
     there = [category for category in categories if category in frame.columns]

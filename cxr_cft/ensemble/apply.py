@@ -23,6 +23,8 @@ def blend_csvs(ensemble: Ensemble, csvs: Sequence[str], out: Path) -> int:
     without one, studies that not all of them have, and studies whose views were joined otherwise than in the search.
     """
     sources = _sources(ensemble, csvs)
+    if out.resolve() in {path.resolve() for path in sources.values()}:
+        raise PredictionsError(f"{out} is read, and would be overwritten; give another --out")
     weights = ensemble.weights()
     names = [member.name for m, member in enumerate(ensemble.members) if weights[m].any()]
     missing = [name for name in names if name not in sources]

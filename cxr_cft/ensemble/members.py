@@ -87,18 +87,18 @@ def gather(
     categories: Sequence[str],
     split: str = "valid",
     progress: Progress = SILENT,
-    tuned_only: Collection[str] = (),
+    tuned_only: Collection[Path] = (),
 ) -> list[Member]:
     """Runs and CSVs as members with their predictions of a split, nan for those of `categories` that one lacks.
 
-    A run takes part by its trained head, unless it is in `tuned_only`, and, where CFT tuned it, by the tuned one
-    too, of single views where it has them; a CSV in a run's folder is that run's, and one of joined folds is theirs
-    if all of them lie complete beside it. A second member of a name becomes NAME-2, which is noted, as is a
-    category that a CSV seems to have under another name. Raises RunError for a run without predictions of the
+    A run takes part by its trained head, unless its folder is in `tuned_only`, and, where CFT tuned it, by the
+    tuned one too, of single views where it has them; a CSV in a run's folder is that run's, and one of joined folds
+    is theirs if all of them lie complete beside it. A second member of a name becomes NAME-2, which is noted, as is
+    a category that a CSV seems to have under another name. Raises RunError for a run without predictions of the
     split, and PredictionsError for a CSV that cannot be used, a member given twice and one that has none of
     `categories`.
     """
-    sources = [source for run in runs for source in _heads_of(run, split, run.name in tuned_only)]
+    sources = [source for run in runs for source in _heads_of(run, split, run.path.resolve() in tuned_only)]
     sources += [_source_of(csv) for csv in csvs]
     _check_once(sources)
     members = []

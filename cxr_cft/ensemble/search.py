@@ -26,6 +26,8 @@ DESCRIPTIVE = ("Path", "Study", "Sex", "Age", "Frontal/Lateral", "AP/PA")  # Che
 def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
     """Raise PredictionsError if what is written would take the place of what is read, or of a folder."""
     given = {path.resolve() for path in inputs}
+    if len({path.resolve() for path in outputs}) < len(outputs):
+        raise PredictionsError(f"{outputs[0]} cannot be both the weights and their picture; give another file for one")
     for path in outputs:
         if path.resolve() in given:
             raise PredictionsError(f"{path} is read, and would be overwritten; give another file")
@@ -60,16 +62,15 @@ def search_ensemble(
     ensemble is written to `out`, if that is given, and a search that was interrupted goes on from what lies beside it.
     Raises RunError, PredictionsError or DataError for what does not fit.
     """
-    tuned_only = _tuned_only(names, weights)
-    folders = [name for name in names if name not in tuned_only]
-    folders += [name.removesuffix(TUNED) for name in tuned_only if name.removesuffix(TUNED) not in folders]
+    folders, tuned_only = _named(names, weights)
     runs = find_runs(folders, weights) if names or not csvs else []
     if runs and not names:
         _note_incomplete(weights, progress)
     source = labels or _labels_of(runs)
     truth = read_labels(source, _categories(runs, csvs, source), partial=True)
-    heads = {Path(name).name.removesuffix(TUNED) for name in tuned_only} - {Path(name).name for name in names}
-    members = gather(runs, csvs, truth.categories, progress=progress, tuned_only=heads)
+    members = gather(runs, csvs, truth.categories, progress=progress, tuned_only=tuned_only)
+    if out:
+        check_outputs([out], [source, *csvs, *(member.rows.source for member in members)])
     studies, known = list(truth.studies), truth.labels
     if missing == "drop":
         studies, known = _without_missing(members, truth, progress)
@@ -97,10 +98,20 @@ def search_ensemble(
     return found
 
 
-def _tuned_only(names: Sequence[str], weights: Path) -> list[str]:
-    """Those of the names that are a run's tuned head, and not a folder of that name."""
-    ends = [name for name in names if name.endswith(TUNED)]
-    return [name for name in ends if not Path(name).is_dir() and not (weights / name).is_dir()]
+def _named(names: Sequence[str], weights: Path) -> tuple[list[str], set[Path]]:
+    """The folders of the named runs, and those of them that were named by their tuned head alone."""
+    folders: list[str] = []
+    alone: dict[Path, bool] = {}
+    for name in names:
+        folder = Path(name) if Path(name).is_dir() else weights / name
+        tuned = not folder.is_dir() and folder.name.endswith(TUNED)
+        if tuned:
+            folder = folder.with_name(folder.name.removesuffix(TUNED))
+        place = folder.resolve()
+        if place not in alone or not (tuned or alone[place]):  # a run that is named twice is told of later
+            folders.append(str(folder) if folder.is_dir() else folder.name)
+        alone[place] = tuned and alone.get(place, True)
+    return folders, {place for place, only in alone.items() if only}
 
 
 def _note_incomplete(weights: Path, progress: Progress) -> None:

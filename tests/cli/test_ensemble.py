@@ -181,6 +181,19 @@ def test_copies_and_categories_that_cannot_be_scored_are_said(here, labels, caps
     assert "recommended: equal weights" in told.out
 
 
+def test_a_member_that_ranks_worse_than_chance_is_asked_about(here, write_run, capsys):
+    write_predictions(here / "other.csv", STUDIES, CATEGORIES, 1 - write_run("good", 3.0, 1))
+    for runs, scores in ((["good", "fair"], 3), ([], 1)):
+        labels = ["--labels", "Tiny/valid.csv"]
+        assert run(["ensemble", *runs, "--predictions", "other.csv", *labels, *QUICK, "--out", "e.json"]) == 0
+        found = read_ensemble(here / "e.json")
+        assert len(found.members) == scores
+        (asked,) = [line for line in capsys.readouterr().out.splitlines() if "worse than chance" in line]
+        alone = found.members[-1].alone
+        assert asked == f"other ranks worse than chance ({alone:.3f}): are its scores turned round?"
+        assert alone < 0.2
+
+
 # ---- mistakes
 
 
@@ -234,6 +247,25 @@ def test_a_mistake_ends_with_1_and_one_line(here, capsys, prepare, arguments, me
     (error,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert message in error
     assert not (here / "weights" / "ensemble.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--out", "p.csv"], "error: p.csv is read, and would be overwritten; give another file\n"),
+        (["--out", "Tiny/../Tiny/valid.csv"], "valid.csv is read, and would be overwritten; give another file\n"),
+        (["--out", "weights"], "error: weights is a folder; give a file in it\n"),
+        (["--plot", "e.jpg"], "error: e.jpg: weights are drawn as a PNG; let the name end in .png\n"),
+    ],
+)
+def test_where_nothing_can_be_written_is_said_before_any_search(here, capsys, arguments, message):
+    before = (here / "Tiny" / "valid.csv").read_bytes()
+    given = ["--predictions", "p.csv", "--labels", "Tiny/valid.csv"]
+    assert run(["ensemble", "good", *given, *arguments]) == 1  # p.csv is not even there
+    error = capsys.readouterr().err
+    assert error.endswith(message)
+    assert error.count("\n") == 1
+    assert (here / "Tiny" / "valid.csv").read_bytes() == before
 
 
 def test_an_interrupted_search_ends_with_130_and_goes_on_by_the_same_command(here, capsys, monkeypatch):

@@ -2,10 +2,11 @@
 
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from cxr_cft.artifacts import write_json
+from cxr_cft.artifacts import open_run, write_json
 from cxr_cft.cli.main import run as command
 
 
@@ -52,3 +53,52 @@ def test_lateral_images_that_are_not_used_need_not_be_there(predicted, asked):
     rows.loc[lateral, "Path"] = rows["Path"].str.replace("view2", "view7")
     rows.to_csv(asked / "both.csv", index=False)
     assert len(predicted("both", "frontal")) == (~lateral).sum()
+
+
+# ---- by which head
+
+
+@pytest.fixture
+def copied(run, tmp_path):
+    """A copy of a run, whose searches are short."""
+    folder = shutil.copytree(run.path, tmp_path / "weights" / "tiny")
+    recipe = run.info["recipe"]
+    write_json(folder / "run.json", {**run.info, "recipe": {**recipe, "cft": {**recipe["cft"], "generations": 5}}})
+    return open_run(folder)
+
+
+@pytest.fixture
+def by_head(copied, data, tmp_path):
+    """The exit status, and what is written of valid.csv."""
+
+    def by_head(*head):
+        out = tmp_path / "out.csv"
+        words = ["--csv", data / "valid.csv", "--out", out, "--image-root", data.parent, *head]
+        status = command(["predict", str(copied.path), *map(str, words)])
+        return status, pd.read_csv(out).set_index("Study") if out.exists() else None
+
+    return by_head
+
+
+def test_either_head_can_be_asked_for_and_gives_what_the_run_has_of_it(copied, by_head):
+    own = pd.read_csv(copied.predictions("valid", tuned=False)).set_index("Study")
+    for head in ([], ["--head", "trained"]):
+        status, found = by_head(*head)
+        assert status == 0
+        pd.testing.assert_frame_equal(found, own, rtol=0, atol=1e-6)
+    assert command(["cft", str(copied.path)]) == 0
+    tuned = pd.read_csv(copied.predictions("valid", tuned=True)).set_index("Study")
+    assert np.abs(tuned - own).to_numpy().max() > 1e-3
+    for head, expected in ((["--head", "trained"], own), (["--head", "tuned"], tuned), ([], tuned)):
+        status, found = by_head(*head)
+        assert status == 0
+        pd.testing.assert_frame_equal(found, expected, rtol=0, atol=1e-6)
+
+
+def test_the_tuned_head_of_a_run_that_is_not_tuned_ends_with_1_and_one_line(by_head, capsys):
+    assert by_head("--head", "tuned") == (1, None)
+    assert capsys.readouterr().err == "error: run tiny has no tuned heads; run `cxr-cft cft tiny` first\n"
+
+
+def test_another_head_is_wrong_usage(by_head):
+    assert by_head("--head", "best") == (2, None)

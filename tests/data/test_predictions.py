@@ -137,6 +137,16 @@ def test_a_study_column_goes_before_a_path_column(csv):
     assert read_predictions(csv(["Path,Study,Edema", "x/y.jpg,s,1"]), ["Edema"]).studies == ("s",)
 
 
+def test_views_that_name_their_study_too_are_read_by_their_path(csv):
+    lines = ["Study,Path,Edema", "b/1,b/1/v1.jpg,0.5", "a/1,a/1/v.jpg,0.1", "b/1,b/1/v2.jpg,0.9"]
+    rows = read_rows(csv(lines), ["Edema"])
+    assert (rows.level, rows.names) == ("image", ("b/1/v1.jpg", "a/1/v.jpg", "b/1/v2.jpg"))
+    assert (rows.studies, rows.others) == (("b/1", "a/1"), ("Study",))
+    assert rows.joined().scores.tolist() == [[0.9], [0.1]]
+    with pytest.raises(PredictionsError, match=r"given\.csv has 1 Study values more than once: b/1$"):
+        read_rows(csv([*lines, lines[1]]), ["Edema"])  # neither column tells the rows apart
+
+
 def test_rows_come_in_the_order_asked_for(csv):
     found = read_predictions(csv(["Study,Edema", "a,1", "b,2", "c,3"]), ["Edema"])
     assert found.rows(["c", "a"]).tolist() == [[3], [1]]

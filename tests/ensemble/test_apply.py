@@ -1,5 +1,7 @@
 """Found weights on other rows: every member, by name, on the same studies."""
 
+import re
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -92,6 +94,17 @@ def test_csvs_that_are_not_the_members_are_refused(found, write_scores, names, s
 
     with pytest.raises(PredictionsError, match=message):
         blend_csvs(found, [path(text) for text in csvs], tmp_path / "out.csv")
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_one_file_for_two_members_is_refused(found, write_scores, names, scores, tmp_path, monkeypatch):
+    csv = write_scores("first", names(8), scores[0])
+    monkeypatch.chdir(tmp_path)
+    for given, path in ((f"first={csv}", csv), ("first.csv", csv), (f"first={csv}", "first.csv")):
+        with pytest.raises(
+            PredictionsError, match=rf"^{re.escape(str(path))} is given for first and for second; give each its own$"
+        ):
+            blend_csvs(found, [given, f"second={path}"], tmp_path / "out.csv")
     assert not (tmp_path / "out.csv").exists()
 
 
@@ -228,3 +241,11 @@ def test_a_tuned_head_is_told_from_the_trained_one(make_run, made, names, tmp_pa
     write_json(run.path / "cft.json", info)
     with pytest.raises(PredictionsError, match=r"valid\.cft\.csv is by other weights than a\.cft had in the search"):
         blend_csvs(found, csvs, tmp_path / "out.csv")
+
+
+def test_what_is_blended_is_not_overwritten(found, write_scores, names, scores):
+    csvs = [write_scores(name, names(8), part) for name, part in zip(("first", "second"), scores, strict=False)]
+    before = csvs[0].read_bytes()
+    with pytest.raises(PredictionsError, match=r"first\.csv is read, and would be overwritten; give another --out"):
+        blend_csvs(found, [str(csv) for csv in csvs], csvs[0])
+    assert csvs[0].read_bytes() == before

@@ -153,6 +153,87 @@ def test_one_member_has_all_the_weight():
     assert found.counted == [1]
 
 
+# ---- who lacks a category
+
+
+@pytest.fixture
+def specialist():
+    """A member of 0.98 in the first of two categories, which lacks the second, and two of 0.80 in both; and labels."""
+    z, labels = members_of([[3.0, 0.0], [1.2, 1.2], [1.2, 1.2]], 400)
+    z[0, :, 1] = np.nan
+    aurocs = [roc_auc_score(labels[:, 0], part[:, 0]) for part in z]
+    assert aurocs[0] > 0.97
+    # As a coin in the second it would be behind the others.
+    assert (aurocs[0] + 0.5) / 2 < min(mean_auroc(labels, part, [0, 1]) for part in z[1:])
+    return z, labels
+
+
+def test_the_best_single_is_no_coin_where_it_lacks_a_category(specialist):
+    np.testing.assert_array_equal(find(*specialist).weights["best"], [[1, 0], [0, 0.5], [0, 0.5]])
+
+
+def test_greedy_selection_begins_with_the_best_even_if_it_lacks_a_category(specialist, monkeypatch):
+    monkeypatch.setattr(finders, "GREEDY_STEPS", 1)
+    np.testing.assert_array_equal(find(*specialist).weights["greedy"], [[1, 0], [0, 0.5], [0, 0.5]])
+
+
+@pytest.mark.parametrize("data", range(3))
+def test_greedy_selection_takes_who_lacks_a_category_for_the_others_there(data):
+    z, labels = members_of([[1.5, 0.0], [0.9, 0.9], [0.6, 1.0], [0.0, 1.2]], 120, data=data)
+    z[0, :, 1] = z[3, :, 0] = np.nan
+    z = z.astype(np.float32).astype(np.float64)
+    there = ~np.isnan(z).any(axis=1)
+
+    def worth(bag):
+        weights = shares(np.repeat(np.bincount(bag, minlength=4)[:, None], 2, axis=1), there)
+        return round(mean_auroc(labels, (weights[:, None] * np.nan_to_num(z)).sum(axis=0), [0, 1]), 9)
+
+    bag, bags = [], []
+    for _ in range(finders.GREEDY_STEPS):
+        bag = max(([*bag, m] for m in range(4)), key=worth)
+        bags.append(bag)
+    best = np.bincount(max(bags, key=worth), minlength=4)
+    expected = shares(np.repeat(best[:, None], 2, axis=1), there)
+    np.testing.assert_allclose(find(z, labels).weights["greedy"], expected, rtol=1e-6)
+
+
+def test_the_genetic_algorithm_does_not_give_up_a_member_for_the_category_that_it_lacks(specialist):
+    z, labels = specialist
+    weights = find(z, labels).weights
+    for finder in ("ga", "ga-category"):
+        assert weights[finder][0, 0] > 0.4
+        np.testing.assert_array_equal(weights[finder][0, 1], 0)
+        np.testing.assert_allclose(weights[finder][1:, 1].sum(), 1)
+        blend = (weights[finder][:, None] * np.nan_to_num(z)).sum(axis=0)
+        assert mean_auroc(labels, blend, [0]) > 0.97
+
+
+def test_what_the_genes_of_an_absent_member_drift_to_moves_no_weight_of_the_present(monkeypatch):
+    z, labels = members_of([[1.0, 1.0], [0.8, 0.4], [0.5, 0.9], [0.9, 0.7]])
+    z[1, :, 0] = z[3, :, 1] = np.nan
+    real = finders.maximise_islands
+    found = []
+    for drift in range(3):
+        draw = np.random.default_rng(drift).uniform
+
+        def drifted(*call, draw=draw, **options):
+            genes, fitness = real(*call, **options)
+            genes = np.array(genes)
+            if len(genes) == 2 * finders.BAGS:  # an island a resample and category
+                for c, absent in ((0, 1), (1, 3)):
+                    genes[c::2] *= draw(0.1, 1, (finders.BAGS, 1))
+                    genes[c::2, absent] = draw(0, 9, finders.BAGS)
+                    genes[c::2] /= genes[c::2].sum(axis=1, keepdims=True)
+            return genes, fitness
+
+        monkeypatch.setattr(finders, "maximise_islands", drifted if drift else real)
+        found.append(find(z, labels).weights["ga-category"])
+    np.testing.assert_allclose(found[0].sum(axis=0), 1)
+    assert found[0][1, 0] == found[0][3, 1] == 0
+    for other in found[1:]:
+        np.testing.assert_allclose(other, found[0], atol=1e-6)
+
+
 # ---- on which studies
 
 

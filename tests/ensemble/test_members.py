@@ -9,7 +9,16 @@ import pytest
 from cxr_cft.artifacts import fingerprint, write_json
 from cxr_cft.data.predictions import write_predictions
 from cxr_cft.data.studies import AGGREGATIONS, aggregate_views
-from cxr_cft.ensemble.members import aligned, copies, folds_of, gather, name_of, run_fingerprint, shared_studies
+from cxr_cft.ensemble.members import (
+    LARGEST,
+    aligned,
+    copies,
+    folds_of,
+    gather,
+    name_of,
+    run_fingerprint,
+    shared_studies,
+)
 from cxr_cft.errors import DataError, PredictionsError, RunError
 from cxr_cft.progress import Silent
 
@@ -149,6 +158,20 @@ def test_a_csv_that_cannot_be_used_is_named(write_scores, make_run, names, rng, 
             gather([], [ghost], CATEGORIES)
     with pytest.raises(PredictionsError, match=r"other\.csv has no rows$"):
         gather([], [write_scores("other", [], np.empty((0, 2)))], CATEGORIES)
+
+
+@pytest.mark.parametrize("score", [1.1e30, -1.1e30, 1e308])
+def test_scores_that_cannot_be_averaged_are_refused_in_one_line(write_scores, names, rng, score):
+    scores = rng.random((4, 2))
+    scores[2, 1] = score
+    csv = write_scores("other", names(4), scores)
+    with pytest.raises(
+        PredictionsError, match=rf"^{re.escape(str(csv))} holds scores beyond 1e\+30, which cannot be averaged$"
+    ):
+        gather([], [csv], CATEGORIES)
+    scores[2, 1] = np.copysign(LARGEST, score)
+    (found,) = gather([], [write_scores("other", names(4), scores)], (*CATEGORIES, "Fracture"))
+    np.testing.assert_array_equal(found.rows.scores[:, :2], scores)
 
 
 # ---- CSVs that are a run's own

@@ -12,7 +12,17 @@ from sklearn.metrics import roc_auc_score
 from cxr_cft.ensemble import nested
 from cxr_cft.ensemble.finders import find_weights
 from cxr_cft.ensemble.nested import ERRORS, UNSHRUNK_ERRORS, choose, judge
-from cxr_cft.ensemble.problem import CONFIGS, EQUAL, FAMILIES, FOLDS, Config, Problem, Shape
+from cxr_cft.ensemble.problem import (
+    CONFIGS,
+    EQUAL,
+    FAMILIES,
+    FEWEST_CASES,
+    FEWEST_PATIENTS,
+    FOLDS,
+    Config,
+    Problem,
+    Shape,
+)
 from cxr_cft.ensemble.scales import COMPARABLE, PLAIN
 from cxr_cft.metrics.folded import FoldedAuroc
 
@@ -256,6 +266,47 @@ def test_what_is_chosen_is_what_the_rule_says_of_the_blends_of_unseen_studies(pr
         unseen = given.judge(np.stack([found.unseen[name] for name in NAMES]), given.folds)
         assert found.chosen == choose(unseen, given.patients, NAMES)
         assert (found.chosen == EQUAL) == (expected == EQUAL)
+
+
+def only(cases, state):
+    """Labels of which so many patients alone have this state, in either category."""
+
+    def change(labels):
+        labels[:] = 1 - state
+        for c in range(2):
+            labels[np.arange(cases) * 8 + 2 * c, c] = state
+
+    return change
+
+
+@pytest.mark.parametrize("scale", [SCALE, None])
+@pytest.mark.parametrize(
+    "too_little",
+    [
+        {"studies": 2 * FEWEST_PATIENTS - 2},
+        {"change": only(FEWEST_CASES - 1, 1)},
+        {"change": only(FEWEST_CASES - 1, 0)},
+    ],
+    ids=["patients", "with a finding", "without"],
+)
+def test_with_too_little_to_choose_by_all_is_shrunk_as_far_as_can_be_out_of_fold_too(problem, too_little, scale):
+    given = problem((0.7, 5.0, 5.0), **too_little)
+    assert not given.can_choose
+    found = judge(given, scale)
+    assert found.configs == {EQUAL: Config(EQUAL), **{name: Config(name, grid[-1]) for name, grid in FAMILIES.items()}}
+    assert (found.chosen, found.shape) == (EQUAL, Shape("max", SCALE, SCALE))
+    for name in ("ga", "ga-category"):
+        assert found.configs[name].shrinkage == 1
+        np.testing.assert_array_equal(found.unseen[name], found.unseen[EQUAL])
+        np.testing.assert_array_equal(given.weights(found.configs[name], found.found), given.equal)
+    np.testing.assert_array_equal(found.unseen["procedure"], found.unseen[EQUAL])
+    assert (found.unseen["best"] != found.unseen[EQUAL]).any()  # it cannot be shrunk
+
+
+@pytest.mark.parametrize("change", [only(FEWEST_CASES, 1), only(FEWEST_CASES, 0)])
+def test_just_enough_of_both_is_enough_to_choose_by(problem, change):
+    assert problem(studies=80, change=change).can_choose
+    assert problem(studies=2 * FEWEST_PATIENTS, prevalence=0.5).can_choose
 
 
 def test_equal_members_get_equal_weights(problem):

@@ -50,7 +50,10 @@ def test_every_candidate_is_drawn_with_its_interval_and_the_recommended_one_is_s
     found, _, _ = search((0.3, 4.0), 100, scale="zlogit")
     estimates, weights = drawn(found, tmp_path / "p.png")
     said = labels_of(estimates)
-    assert [text.removesuffix(" (recommended)") for text in said] == [*CANDIDATES.values(), "chosen like that in every fold"]
+    assert [text.removesuffix(" (recommended)") for text in said] == [
+        *CANDIDATES.values(),
+        "chosen like that in every fold",
+    ]
     assert [text for text in said if "recommended" in text] == [f"{CANDIDATES[found.recommended]} (recommended)"]
     shown = [line.get_xydata().tolist() for line in estimates.lines]
     for place, each in enumerate([*found.candidates.values(), found.procedure]):

@@ -1,19 +1,22 @@
 """The command's work: which runs, which labels and which categories take part, and what an interruption leaves."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from cxr_cft.artifacts import write_csv
 from cxr_cft.data.labels import COMPETITION
 from cxr_cft.data.predictions import write_predictions
 from cxr_cft.ensemble import nested
 from cxr_cft.ensemble.file import read_ensemble
-from cxr_cft.ensemble.search import search_ensemble
+from cxr_cft.ensemble.search import check_outputs, check_picture, search_ensemble
 from cxr_cft.errors import DataError, PredictionsError, RunError
 from cxr_cft.progress import Silent
 
@@ -60,6 +63,55 @@ def test_a_tuned_run_takes_part_by_both_of_its_heads(two_runs, problem, names, m
     make_run("c", names(NUMBER), problem[1][2], tuned=problem[1][2] ** 2, root=data)
     found = search_ensemble(("c",), two_runs, (), None, **QUICK)
     assert [(entry.name, entry.tuned) for entry in found.members] == [("c", False), ("c.cft", True)]
+
+
+@pytest.mark.parametrize(
+    ("asked", "taking_part"),
+    [(["c.cft"], ["c.cft"]), (["a", "c.cft"], ["a", "c.cft"]), (["c", "c.cft"], ["c", "c.cft"])],
+)
+def test_a_run_named_with_cft_takes_part_by_its_tuned_head_and_named_without_it_by_both_once(
+    two_runs, problem, names, make_run, data, asked, taking_part
+):
+    tuned = problem[1][2] ** 2
+    make_run("c", names(NUMBER), problem[1][2], tuned=tuned, root=data)
+    for given in (asked, asked[::-1]):
+        found = search_ensemble(given, two_runs, (), None, **QUICK)
+        assert sorted(members(found)) == taking_part
+        assert [entry.name for entry in found.members if entry.tuned] == ["c.cft"]
+
+
+def test_the_tuned_head_alone_weighs_what_it_weighs_beside_nobody_else(
+    two_runs, problem, names, make_run, write_scores, data
+):
+    tuned = problem[1][2] ** 2
+    make_run("c", names(NUMBER), problem[1][2], tuned=tuned, root=data)
+    by_head = search_ensemble(["a", "c.cft"], two_runs, (), None, **QUICK)
+    by_csv = search_ensemble(["a"], two_runs, [write_scores("x", names(NUMBER), tuned)], None, **QUICK)
+    assert by_head.members[1].alone == by_csv.members[1].alone
+    np.testing.assert_array_equal(by_head.weights("ga"), by_csv.weights("ga"))
+
+
+def test_the_tuned_head_of_a_run_that_is_not_tuned_is_an_error_that_says_how_to_tune_it(two_runs):
+    for given in (["a.cft"], ["a.cft", "b"]):
+        with pytest.raises(RunError, match=r"^run a has no tuned heads; run `cxr-cft cft a` first$"):
+            search_ensemble(given, two_runs, (), None)
+
+
+def test_a_folder_that_is_called_so_is_a_run_of_that_name(two_runs, problem, names, make_run, data):
+    make_run("c.cft", names(NUMBER), problem[1][2], root=data)
+    found = search_ensemble(["c.cft"], two_runs, (), None, **QUICK)
+    assert [(entry.name, entry.tuned) for entry in found.members] == [("c.cft", False)]
+
+
+def test_a_training_that_has_not_ended_is_noted_as_left_out_unless_runs_are_named(two_runs, notes):
+    for name, file in (("begun", "history.jsonl"), ("other", "notes.txt")):
+        (two_runs / name).mkdir()
+        (two_runs / name / file).touch()
+    (two_runs / "a" / "history.jsonl").touch()
+    assert members(search_ensemble((), two_runs, (), None, progress=notes, **QUICK)) == ["a", "b"]
+    assert notes.told == ["left out, since their training has not ended: begun"]
+    search_ensemble(("a", "b"), two_runs, (), None, progress=notes, **QUICK)
+    assert len(notes.told) == 1
 
 
 def test_named_runs_alone_take_part(two_runs):
@@ -207,6 +259,36 @@ def test_labels_without_any_of_the_categories_are_refused(two_runs, problem, nam
         search_ensemble((), two_runs, (), labels)
 
 
+def test_csvs_of_other_findings_take_part_by_the_columns_that_they_share_with_the_labels(
+    two_runs, problem, names, tmp_path
+):
+    described = [[50 + k % 9, "Male", *row] for k, row in enumerate(problem[0].astype(int).tolist())]
+    findings = ["Age", "Sex", "Mass", "Nodule", "Scoliosis"]
+    views = [[f"{study}/v.jpg", *row, 0] for study, row in zip(names(NUMBER), described, strict=True)]
+    write_csv(tmp_path / "l.csv", ["Path", *findings], views)
+    scores = [[s, 50, 1, *row] for s, row in zip(names(NUMBER), problem[1][2].tolist(), strict=True)]
+    write_csv(tmp_path / "other.csv", ["Study", "Age", "Sex", "Nodule", "Emphysema"], scores)
+    write_csv(tmp_path / "more.csv", ["Study", "Age", "Sex", "Nodule", "Mass"], scores)
+    labels = tmp_path / "l.csv"
+    found = search_ensemble((), two_runs, [tmp_path / "other.csv"], labels, **QUICK)
+    assert (found.categories, found.scored) == (("Nodule",), ("Nodule",))
+    both = search_ensemble((), two_runs, [tmp_path / "other.csv", tmp_path / "more.csv"], labels, **QUICK)
+    assert set(both.categories) == {"Mass", "Nodule"}
+    assert both.candidates["equal"].weights["more"] == {"Mass": 1, "Nodule": 0.5}
+    with pytest.raises(
+        PredictionsError, match=r"other\.csv has none of the columns Cardiomegaly, Edema; it has Age, Sex"
+    ):
+        search_ensemble(("a",), two_runs, [tmp_path / "other.csv"], None)
+
+
+def test_csvs_that_share_no_finding_with_the_labels_are_refused(two_runs, problem, names, write_scores, tmp_path):
+    rows = [[f"{study}/v.jpg", 50, 1] for study in names(NUMBER)]
+    write_csv(tmp_path / "l.csv", ["Path", "Age", "Mass"], rows)
+    csv = write_scores("other", names(NUMBER), problem[1][2], ("Age", "Nodule"))
+    with pytest.raises(DataError, match=r"l\.csv has none of the categories that are predicted: "):
+        search_ensemble((), two_runs, [csv], tmp_path / "l.csv")
+
+
 @pytest.mark.parametrize(
     ("label", "lacking"), [(0.0, ["positive"]), (1.0, ["negative"]), (np.nan, ["positive", "negative"])]
 )
@@ -228,6 +310,34 @@ def test_copies_are_named_in_the_file(two_runs, problem, names, write_scores, no
     found = search_ensemble(("a", "b"), two_runs, (csv,), None, progress=notes, **QUICK)
     assert found.copies == (("a", "again"),)
     assert notes.told == []
+
+
+# ---- where it is written
+
+
+def test_what_is_read_is_not_overwritten_however_it_is_called(tmp_path, monkeypatch):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "link.csv").symlink_to(tmp_path / "p.csv")
+    monkeypatch.chdir(tmp_path)
+    for out in (Path("p.csv"), tmp_path / "p.csv", tmp_path / "sub" / ".." / "p.csv", Path("link.csv")):
+        with pytest.raises(
+            PredictionsError, match=rf"^{re.escape(str(out))} is read, and would be overwritten; give ano"
+        ):
+            check_outputs([Path("e.json"), out], [Path("l.csv"), Path("p.csv")])
+    check_outputs([Path("e.json"), Path("sub") / "p.csv"], [Path("p.csv")])
+
+
+def test_a_folder_is_no_file_to_write_to(tmp_path):
+    with pytest.raises(PredictionsError, match=rf"^{re.escape(str(tmp_path))} is a folder; give a file in it$"):
+        check_outputs([tmp_path], [])
+
+
+def test_a_picture_is_a_png_by_its_name(tmp_path):
+    for name in ("e.jpg", "e", "e.png.pdf"):
+        with pytest.raises(PredictionsError, match=rf"{name}: weights are drawn as a PNG; let the name end in \.png$"):
+            check_picture(tmp_path / name)
+    check_picture(tmp_path / "e.png")
+    check_picture(tmp_path / "e.PNG")
 
 
 # ---- the file, and interruptions
@@ -292,6 +402,18 @@ def test_an_interrupted_search_goes_on_and_writes_the_same_bytes(two_runs, tmp_p
     assert not (tmp_path / ".e.json.search").exists()
 
 
+@pytest.mark.usefixtures("counted")
+def test_who_interrupts_is_told_that_the_same_command_goes_on(two_runs, tmp_path, notes):
+    out, left = tmp_path / "e.json", tmp_path / ".e.json.search"
+    for after in (0, 2):
+        progress = Interrupting(after, KeyboardInterrupt)
+        progress.note = notes.note
+        with pytest.raises(KeyboardInterrupt):
+            search_ensemble((), two_runs, (), None, out, progress=progress, **QUICK)
+        told = [f"interrupted; the same command goes on from {left}, and {out} is as it was"]
+        assert notes.told == told * (after > 0)  # there is nothing to go on from else
+
+
 @pytest.mark.parametrize("change", ["seed", "member", "damage"])
 def test_what_another_search_left_is_not_gone_on_from(two_runs, tmp_path, counted, change):
     out = tmp_path / "e.json"
@@ -340,3 +462,16 @@ search_ensemble((), Path({str(two_runs)!r}), (), None, Path({str(out)!r}), scale
     assert len(notes.told) == 1
     search_ensemble((), two_runs, (), None, whole, **QUICK)
     assert out.read_bytes() == whole.read_bytes()
+
+
+def test_neither_labels_nor_predictions_of_a_run_are_overwritten(two_runs, data):
+    for given in (data / "valid.csv", two_runs / "a" / "predictions" / "valid.csv"):
+        before = given.read_bytes()
+        with pytest.raises(PredictionsError, match=r"valid\.csv is read, and would be overwritten; give another file"):
+            search_ensemble((), two_runs, (), None, given, **QUICK)
+        assert given.read_bytes() == before
+
+
+def test_the_picture_has_a_file_of_its_own(tmp_path):
+    with pytest.raises(PredictionsError, match=r"e\.png cannot be both the weights and their picture"):
+        check_outputs([tmp_path / "e.png", tmp_path / "e.png"], [])
