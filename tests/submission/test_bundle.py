@@ -110,10 +110,11 @@ def test_a_member_with_weight_only_beyond_the_columns_that_are_written_is_left_o
 
 
 def test_the_candidate_that_is_asked_for_is_packed(ensemble, specified):
-    submission = specified(ensemble.using("equal"))
-    equal = ensemble.candidates["equal"]
-    assert {member["name"]: member["weights"] for member in submission["members"]} == equal.weights
-    assert submission["prior"] == equal.prior != ensemble.candidate.prior
+    submission = specified(ensemble.using("platt"))
+    asked = ensemble.candidates["platt"]
+    assert {member["name"]: member["weights"] for member in submission["members"]} == asked.weights
+    assert asked.weights != ensemble.candidate.weights
+    assert submission["prior"] == asked.prior != ensemble.candidate.prior
 
 
 def test_a_foreign_csv_has_no_model_to_pack(ensemble, changed, specified, tmp_path):
