@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from cxr_cft.data.labels import CATEGORIES
+from cxr_cft.progress import Silent
 from cxr_cft.settings import Recipe, load_recipe
 from cxr_cft.training.train import train_run
 
@@ -130,3 +131,22 @@ def killed_at():
         return False
 
     return kill
+
+
+class Notes(Silent):
+    """Progress that keeps what is noted, and what is tracked."""
+
+    def __init__(self):
+        self.told, self.tracked = [], []
+
+    def note(self, message):
+        self.told.append(message)
+
+    def track(self, items, description, total, unit="steps"):
+        self.tracked.append((description, total, unit))
+        yield from items
+
+
+@pytest.fixture
+def notes():
+    return Notes()

@@ -24,6 +24,8 @@ from cxr_cft.errors import PredictionsError, RunError, did_you_mean, first_few
 from cxr_cft.progress import SILENT, Progress
 from cxr_cft.training.folds import fold_name
 
+TUNED = ".cft"  # what a tuned head's member is called beside its run
+
 FILE = re.compile(rf"(?:{'|'.join((*SPLITS, FOLD))})(?:\.views)?(?P<tuned>\.cft)?\.csv")
 """What `Run.predictions` calls its files."""
 
@@ -78,7 +80,7 @@ def run_fingerprint(run: Run, *, tuned: bool) -> str:
 def name_of(csv: Path) -> str:
     """What a CSV's member is called: NAME or NAME.cft for predictions in the folder of run NAME, else by its stem."""
     of_run = run_of(csv)
-    return _run_name(*of_run) if of_run else csv.stem
+    return run_name(*of_run) if of_run else csv.stem
 
 
 def gather(
@@ -200,8 +202,9 @@ def unique_names(names: Sequence[str]) -> list[str]:
     return found
 
 
-def _run_name(folder: Path, tuned: bool) -> str:
-    return f"{folder.name}.cft" if tuned else folder.name
+def run_name(folder: Path, tuned: bool) -> str:
+    """What the member of a run's trained or tuned head is called."""
+    return f"{folder.name}{TUNED}" if tuned else folder.name
 
 
 def _heads_of(run: Run, split: str, tuned_only: bool) -> list[_Source]:
@@ -214,7 +217,7 @@ def _heads_of(run: Run, split: str, tuned_only: bool) -> list[_Source]:
         views, path = (run.predictions(split, tuned=tuned, views=single) for single in (True, False))
         if not path.exists():
             raise RunError(f"run {run.name} has no predictions of {split} ({path}); its data folder has no {split}.csv")
-        sources.append(_Source(_run_name(run.path, tuned), "run", views if views.exists() else path, run, tuned))
+        sources.append(_Source(run_name(run.path, tuned), "run", views if views.exists() else path, run, tuned))
     return sources
 
 
@@ -229,7 +232,7 @@ def _source_of(csv: Path) -> _Source:
     run = open_run(folder)
     if tuned and run.tuned() is None:
         raise PredictionsError(f"{csv} is not by the weights that run {run.name} has; run `cxr-cft cft {folder}` again")
-    return _Source(_run_name(folder, tuned), "run", csv, run, tuned)
+    return _Source(run_name(folder, tuned), "run", csv, run, tuned)
 
 
 def _check_once(sources: Sequence[_Source]) -> None:

@@ -76,7 +76,7 @@ def judge(
 
 
 def choose(table: FoldedAuroc, patients: Rows, names: Sequence[str]) -> str:
-    """The candidate to use: each in turn replaces the one before it if it is better by enough standard errors.
+    """The candidate to use: each in turn replaces the choice so far if it is better by enough standard errors.
 
     How many are enough, `ERRORS` and `UNSHRUNK_ERRORS` say; the error is that of the difference, with patients kept
     whole. `names` are those of the table's models, in the order in which they are asked.

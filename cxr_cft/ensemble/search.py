@@ -14,12 +14,11 @@ from cxr_cft.data.labels import CATEGORIES
 from cxr_cft.data.table import read_frame
 from cxr_cft.data.truth import StudyLabels, read_labels
 from cxr_cft.ensemble.file import Ensemble, write_ensemble
-from cxr_cft.ensemble.members import Member, gather, shared_studies
+from cxr_cft.ensemble.members import TUNED, Member, gather, shared_studies
 from cxr_cft.ensemble.weights import search_weights
 from cxr_cft.errors import PredictionsError, first_few
 from cxr_cft.progress import SILENT, Progress
 
-TUNED = ".cft"  # what a tuned head's member is called beside its run
 DESCRIPTIVE = ("Path", "Study", "Sex", "Age", "Frontal/Lateral", "AP/PA")  # CheXpert's columns that are no findings
 
 

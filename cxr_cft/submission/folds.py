@@ -12,7 +12,7 @@ from cxr_cft.artifacts import Run, fingerprint, open_run
 from cxr_cft.data.predictions import read_predictions, read_rows
 from cxr_cft.data.splits import FOLD
 from cxr_cft.ensemble.file import Candidate, Ensemble, MemberEntry
-from cxr_cft.ensemble.members import folds_of, run_fingerprint, unique_names
+from cxr_cft.ensemble.members import folds_of, run_fingerprint, run_name, unique_names
 from cxr_cft.errors import RunError, SubmissionError
 
 AGAIN = "run `cxr-cft ensemble` again"
@@ -127,7 +127,7 @@ def _entry(member: MemberEntry, run: Run) -> MemberEntry:
     unknown = {"alone": None, "counted": None, "correlation": None, "gain": None}
     return member.model_copy(
         update={
-            "name": f"{run.name}.cft" if member.tuned else run.name,
+            "name": run_name(run.path, member.tuned),
             "kind": "run",
             "source": str(run.path),
             "fingerprint": run_fingerprint(run, tuned=member.tuned),

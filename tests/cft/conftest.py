@@ -13,7 +13,6 @@ from cxr_cft.artifacts import fingerprint, open_run, read_json, write_json
 from cxr_cft.cft import features
 from cxr_cft.cft.category import tune_category
 from cxr_cft.data.splits import read_splits
-from cxr_cft.progress import Silent
 from cxr_cft.settings import Recipe
 from cxr_cft.training.train import train_run
 
@@ -142,19 +141,6 @@ def change_split():
         write_split(root, split, function(read_rows(root, split)))
 
     return change
-
-
-class Notes(Silent):
-    def __init__(self):
-        self.told = []
-
-    def note(self, message):
-        self.told.append(message)
-
-
-@pytest.fixture
-def notes():
-    return Notes()
 
 
 @pytest.fixture

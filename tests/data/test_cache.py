@@ -33,25 +33,6 @@ from cxr_cft.errors import CxrCftError, DataError
 SIZE = 16
 
 
-class Notes:
-    """Progress that remembers what it was told."""
-
-    def __init__(self):
-        self.told, self.tracked = [], []
-
-    def track(self, items, description, total, unit="steps"):
-        self.tracked.append((description, total, unit))
-        yield from items
-
-    def note(self, message):
-        self.told.append(message)
-
-
-@pytest.fixture
-def notes():
-    return Notes()
-
-
 def make_table(root: Path, count: int) -> Table:
     """A data folder's train.csv with `count` small pictures of noise."""
     lines = ["Path,Edema"]

@@ -23,7 +23,6 @@ from cxr_cft.data.splits import (
     without_patients,
 )
 from cxr_cft.errors import DataError
-from cxr_cft.progress import Silent
 from cxr_cft.settings import DataSettings
 
 RADIOGRAPHS = Path(__file__).parents[3] / "shared" / "data" / "nih1000"
@@ -73,14 +72,6 @@ def test_rows_of_shared_patients_are_left_out_and_the_rest_stays_in_order(films)
 # ---- the splits of a training
 
 
-class Notes(Silent):
-    def __init__(self):
-        self.said = []
-
-    def note(self, message):
-        self.said.append(message)
-
-
 def write_views(root, split, views):
     """A CSV of views `PATIENT/STUDY/FILE`; what is lateral is so by its file's name."""
     root.mkdir(exist_ok=True)
@@ -102,23 +93,21 @@ def files(table):
     return [path.partition("/")[2].partition("/")[2] for path in table.paths]
 
 
-def test_without_wishes_a_training_gets_the_splits_as_they_are(made):
-    notes = Notes()
+def test_without_wishes_a_training_gets_the_splits_as_they_are(made, notes):
     found = training_splits(made, [], DataSettings(), progress=notes)
     assert {split: table.paths for split, table in found.items()} == {
         split: table.paths for split, table in read_splits(made, []).items()
     }
-    assert notes.said == []
+    assert notes.told == []
 
 
-def test_patients_of_other_splits_are_left_out_of_training_and_that_is_said(made):
+def test_patients_of_other_splits_are_left_out_of_training_and_that_is_said(made, notes):
     write_views(made, "test", ["p00/s9/view1_frontal.jpg", "p05/s9/view1_frontal.jpg"])
-    notes = Notes()
     found = training_splits(made, [], DataSettings(), progress=notes)
     assert list(found) == ["train", "valid", "test"]
     assert not {"p00", "p05"} & set(found["train"].patients)
     assert len(found["train"]) == 13
-    assert notes.said == ["left out 3 training views of patients who are in other splits"]
+    assert notes.told == ["left out 3 training views of patients who are in other splits"]
 
 
 def test_a_training_set_of_patients_of_other_splits_alone_is_refused(made):
@@ -132,11 +121,10 @@ def test_a_training_set_of_patients_of_other_splits_alone_is_refused(made):
 # ---- frontal views
 
 
-def test_frontal_views_alone_are_learnt_from_and_a_study_of_lateral_ones_is_not(made):
-    notes = Notes()
+def test_frontal_views_alone_are_learnt_from_and_a_study_of_lateral_ones_is_not(made, notes):
     train = training_splits(made, [], DataSettings(views="frontal"), progress=notes)["train"]
     assert files(train) == [f"p{k:02d}/s1/view1_frontal.jpg" for k in range(11)]
-    assert notes.said == ["data.views = frontal: left out lateral views, 5 of train, 1 of valid"]
+    assert notes.told == ["data.views = frontal: left out lateral views, 5 of train, 1 of valid"]
 
 
 def test_of_other_splits_lateral_views_stay_where_their_study_has_no_frontal(made):
@@ -219,12 +207,11 @@ def test_a_fold_is_predicted_as_validation_is_from_lateral_views_only_without_a_
     assert [file for file in held_out if "lateral" in file] == ["p11/s1/view1_lateral.jpg"]
 
 
-def test_how_many_are_held_out_is_said(made):
-    notes = Notes()
+def test_how_many_are_held_out_is_said(made, notes):
     training_splits(made, [], DataSettings(fold="0/2"), progress=notes)
-    assert len(notes.said) == 1
+    assert len(notes.told) == 1
     assert re.fullmatch(
-        r"data\.fold = 0/2: 6 patients \(\d+ views\) are trained on, 6 patients \(\d+ views\) held out", notes.said[0]
+        r"data\.fold = 0/2: 6 patients \(\d+ views\) are trained on, 6 patients \(\d+ views\) held out", notes.told[0]
     )
 
 

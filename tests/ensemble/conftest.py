@@ -8,7 +8,6 @@ import pytest
 from cxr_cft.artifacts import fingerprint, open_run, write_csv, write_json
 from cxr_cft.data.predictions import Rows, write_predictions
 from cxr_cft.ensemble import Member, finders, search_weights, weights
-from cxr_cft.progress import Silent
 
 CATEGORIES = ("Cardiomegaly", "Edema")
 SMALL = {"BAGS": 4, "POPULATION": 16, "GENERATIONS": 12, "GREEDY_STEPS": 10}
@@ -30,25 +29,6 @@ def whole_searches(monkeypatch):
     """Searches of their own size, for what a handful of resamples cannot show."""
     for name, size in WHOLE.items():
         monkeypatch.setattr(finders, name, size)
-
-
-class Notes(Silent):
-    """Progress that keeps what is noted, and what is tracked."""
-
-    def __init__(self):
-        self.told, self.tracked = [], []
-
-    def note(self, message):
-        self.told.append(message)
-
-    def track(self, items, description, total, unit="steps"):
-        self.tracked.append((description, total, unit))
-        yield from items
-
-
-@pytest.fixture
-def notes():
-    return Notes()
 
 
 @pytest.fixture

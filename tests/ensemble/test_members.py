@@ -20,24 +20,8 @@ from cxr_cft.ensemble.members import (
     shared_studies,
 )
 from cxr_cft.errors import DataError, PredictionsError, RunError
-from cxr_cft.progress import Silent
 
 CATEGORIES = ("Cardiomegaly", "Edema")
-
-
-class Notes(Silent):
-    """Progress that keeps what is noted."""
-
-    def __init__(self):
-        self.told = []
-
-    def note(self, message):
-        self.told.append(message)
-
-
-@pytest.fixture
-def notes():
-    return Notes()
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """Many searches at once, each of which gets what it would get alone: its own optimum."""
 
-import logging
 import random
-import warnings
 
 import numpy as np
 import pytest
@@ -186,30 +184,6 @@ def test_one_gene_one_island_and_two_individuals_are_enough():
     genomes, fitness = search(lambda genomes: genomes[:, :, 0], np.ones((1, 1, 1)), population=2, generations=2)
     assert genomes.tolist() == [[1.0]]
     assert fitness.tolist() == [1.0]
-
-
-def test_a_fault_in_the_fitness_reaches_the_caller_and_nobody_else(capfd, caplog):
-    calls = []
-
-    def faulty(genomes):
-        calls.append(len(genomes))
-        if len(calls) > 1:
-            raise ZeroDivisionError("the fitness's own fault")
-        return concave(genomes)
-
-    with caplog.at_level(logging.DEBUG), pytest.raises(ZeroDivisionError, match="own fault"):
-        search(faulty)
-    assert capfd.readouterr() == ("", "")
-    assert not caplog.records
-
-
-def test_nothing_is_printed_logged_or_warned_of(capfd, caplog):
-    with caplog.at_level(logging.DEBUG), warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        search(generations=3, population=2)
-    assert capfd.readouterr() == ("", "")
-    assert not caplog.records
-    assert not caught
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,4 @@
-import logging
 import random
-import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -237,27 +235,6 @@ def test_a_fitness_of_nothing_but_nan_returns_the_start():
 def test_one_gene_and_two_individuals_are_enough():
     result = search(lambda genomes: -np.abs(genomes[:, 0] - 2), np.zeros(1), scale=1.0, population=2)
     assert result.genome == pytest.approx([2], abs=0.1)
-
-
-def test_a_fault_in_the_fitness_reaches_the_caller_and_nobody_else(capfd, caplog):
-    def faulty(genomes):
-        if len(genomes) < 30:
-            raise ZeroDivisionError("the fitness's own fault")
-        return concave(genomes)
-
-    with caplog.at_level(logging.DEBUG), pytest.raises(ZeroDivisionError, match="own fault"):
-        search(faulty)
-    assert capfd.readouterr() == ("", "")
-    assert not caplog.records
-
-
-def test_nothing_is_printed_logged_or_warned_of(capfd, caplog):
-    with caplog.at_level(logging.DEBUG), warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        search(generations=3, population=2)
-    assert capfd.readouterr() == ("", "")
-    assert not caplog.records
-    assert not caught
 
 
 @pytest.mark.parametrize(
