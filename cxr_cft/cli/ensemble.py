@@ -180,17 +180,20 @@ def _print_members(found: Ensemble) -> None:
 
 
 def _print_scales(found: Ensemble) -> None:
-    used = {name: found.candidates[name].scale for name in ("equal", "ga")}
+    used: dict[str, list[str]] = {}
+    for name, candidate in found.candidates.items():
+        if candidate.scale != name:  # a calibration is its own scale
+            used.setdefault(candidate.scale, []).append(name)
     joined = len({each.aggregation for each in found.scales}) > 1
     views = f"; views joined by {found.aggregation}" if joined else ""
-    console.say(f"scales: {used['equal']} for equal weights, {used['ga']} for searched ones{views}")
+    console.say("; ".join(f"{kind} scale: {', '.join(names)}" for kind, names in used.items()) + views)
     parts = []
     for each in found.scales:
         name = f"{each.aggregation}/{each.scale}" if joined else each.scale
         apart = "" if each is found.scales[0] else f" ({_number(each.difference, '+.4f')} ± {_number(each.error)})"
         parts.append(f"{name} {_number(each.out_of_fold)}{apart}")
     if parts:
-        console.say(f"equal weights on each scale, which all folds chose from (not nested): {', '.join(parts)}")
+        console.say(f"equal weights on each scale, of which one was chosen (not nested): {', '.join(parts)}")
 
 
 def _worth(each: Estimate, compared: bool = True) -> tuple[str, str]:

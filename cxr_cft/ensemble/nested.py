@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Mapping, MutableMapping, Sequen
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import combinations, product
+from itertools import combinations
 from typing import TypeAlias, TypeVar
 
 import numpy as np
@@ -16,13 +16,12 @@ from threadpoolctl import threadpool_limits
 from cxr_cft.data.decode import processors
 from cxr_cft.ensemble.blend import weighted
 from cxr_cft.ensemble.finders import Found, Rows, find_weights, shares
-from cxr_cft.ensemble.problem import CONFIGS, EQUAL, FAMILIES, SHRINKAGE, Config, HeldOut, Problem, Shape
-from cxr_cft.ensemble.scales import COMPARABLE, PLAIN
+from cxr_cft.ensemble.problem import EQUAL, FAMILIES, SHRINKAGE, Config, HeldOut, Problem, configurations
 from cxr_cft.metrics.folded import FoldedAuroc
 from cxr_cft.progress import SILENT, Progress
 
 Floats = NDArray[np.float64]
-Job: TypeAlias = tuple[HeldOut, Shape]
+Job: TypeAlias = tuple[HeldOut, str]
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -42,13 +41,13 @@ class Judgement:
     """
 
     tried: dict[tuple[str, str], Floats]
-    """Equal weights on every aggregation and scale, the default first; empty where there was no choice."""
-    shape: Shape
-    """The shape to use."""
+    """Equal weights by aggregation, then by scale, the default of both first; empty where there was no choice."""
+    aggregation: str
+    """How views are to be joined."""
     unseen: dict[str, Floats]
-    """The blend of every finder, shrunk as the other folds say, and of `procedure`: whatever `choose` takes."""
+    """The blend of every finder, as the other folds configure it, and of `procedure`: whatever `choose` takes."""
     configs: dict[str, Config]
-    """Every finder's shrinkage to use."""
+    """Every finder's scale and shrinkage to use."""
     chosen: str
     """The finder to use."""
     ablation: Floats
@@ -63,14 +62,14 @@ def judge(
     kept: MutableMapping[str, Found] | None = None,
     progress: Progress = SILENT,
 ) -> Judgement:
-    """Choose shape, finder and shrinkage, and judge that choice as well as each finder.
+    """Choose aggregation, finder, scale and shrinkage, and judge that choice as well as each finder.
 
     For every outer fold, the whole choice is made by cross-validation on the other folds, then the weights are found on
     them and judged on that fold. What is to be used at last is chosen by cross-validation on all folds, and its weights
-    are found on all studies: there each finder is compared as shrunk for each fold by the others, which inner folds,
-    one level deeper, have to do without. Of aggregations, and then of scales unless `scale` is given, the first is
-    kept unless equal weights on another are better by `ERRORS` standard errors. A search on all but folds j and k
-    serves the outer folds j and k alike, and searches that are in `kept` are not made again.
+    are found on all studies: there each finder is compared as the other folds configure it for each fold, which inner
+    folds, one level deeper, have to do without. The first aggregation is kept unless equal weights on another are
+    better by `ERRORS` standard errors, and a finder's first scale unless its own weights are on another. A search on
+    all but folds j and k serves the outer folds j and k alike, and searches that are in `kept` are not made again.
     """
     return _Nested(problem, scale, {} if kept is None else kept, progress).judgement()
 
@@ -94,115 +93,113 @@ class _Nested:
     def __init__(
         self, problem: Problem, scale: str | None, kept: MutableMapping[str, Found], progress: Progress
     ) -> None:
-        self.problem, self.scale, self.kept, self.progress = problem, scale, kept, progress
-        self.tried = list(product(problem.scores, [scale] if scale else PLAIN))
+        self.problem, self.kept, self.progress = problem, kept, progress
+        self.configs = configurations(scale)
+        self.scale = self.configs[0].scale  # on which weights are searched
+        self.aggregations = list(problem.scores)
         self.numbers = problem.numbers
 
     def judgement(self) -> Judgement:
         problem = self.problem
-        tables = self._equal_on_scales()
-        shape_of = {k: self._shape(tables, self._pairs(k)) for k in self.numbers}
         singles = [((k,), k) for k in self.numbers]
-        shape = self._shape(tables, singles)
-        wanted = [((), shape), *(((k,), shape_of[k]) for k in self.numbers)]
-        if self.problem.can_choose:
-            wanted += [(held_out, shape_of[k]) for k in self.numbers for held_out, _ in self._pairs(k)]
-        self.blends = self._search(list(dict.fromkeys(wanted)))
+        tables = self._equal_by_aggregation()
+        how_of = {k: self._aggregation(tables, self._pairs(k)) for k in self.numbers}
+        how = self._aggregation(tables, singles)
+        wanted = [((), how), *(((k,), how_of[k]) for k in self.numbers)]
+        if problem.can_choose:
+            wanted += [(held_out, how_of[k]) for k in self.numbers for held_out, _ in self._pairs(k)]
+        blends = self._search(list(dict.fromkeys(wanted)))
 
         # Every configuration, each fold by a search on the others; then what the others would have chosen for it.
-        flat = {config: self._empty() for config in CONFIGS}
-        unseen = {name: self._empty() for name in (EQUAL, *FAMILIES, "procedure")}
-        for k in self.numbers:
-            rows, blends = problem.folds == k, self.blends[(k,), shape_of[k]]
-            for config in CONFIGS:
-                flat[config][rows] = blends[config]
-            for name, config in self._taken(k, shape_of[k]).items():
-                unseen[name][rows] = blends[config]
-        table = problem.judge(np.stack(list(flat.values())), problem.folds, to_choose=True)
-        configs = self._configs(table)
+        flat = np.full((len(self.configs), *problem.labels.shape), np.nan)
         names = (EQUAL, *FAMILIES)
-        chosen = EQUAL
-        if self.problem.can_choose:
+        unseen = {name: np.full(problem.labels.shape, np.nan) for name in (*names, "procedure")}
+        for k in self.numbers:
+            rows = problem.folds == k
+            flat[:, rows] = blends[(k,), how_of[k]]
+            for name, config in self._taken(k, how_of[k], blends).items():
+                unseen[name][rows] = blends[(k,), how_of[k]][self.configs.index(config)]
+        configs, chosen = self._configured(None), EQUAL
+        if problem.can_choose:
+            configs = self._configured(problem.judge(flat, problem.folds, to_choose=True))
             table = problem.judge(np.stack([unseen[name] for name in names]), problem.folds, to_choose=True)
             chosen = choose(table, problem.patients, names)
-        tried = dict(zip(self.tried, self._assembled(tables, singles), strict=True)) if tables else {}
-        ablation = self._ablation(configs[chosen], shape_of)
-        return Judgement(tried, shape, unseen, configs, chosen, ablation, self.kept[_key((), shape)])
+        by_how = self._assembled(tables, singles) if tables else flat[:1]
+        tried = dict(zip(((each, self.scale) for each in self.aggregations), by_how, strict=True))
+        tried |= {(how, c.scale): flat[i] for i, c in enumerate(self.configs) if c.finder == EQUAL and i}
+        ablation = self._ablation(configs[chosen], how_of)
+        found = self.kept[self._key((), how)]
+        return Judgement(tried if len(tried) > 1 else {}, how, unseen, configs, chosen, ablation, found)
 
-    def _taken(self, k: int, shape: Shape) -> dict[str, Config]:
-        """What the folds other than `k` take for it: each finder's shrinkage, and the finder."""
+    def _taken(self, k: int, how: str, blends: Mapping[Job, Floats]) -> dict[str, Config]:
+        """What the folds other than `k` take for it: each finder's configuration, and the finder."""
         problem = self.problem
         if not problem.can_choose:
-            return {**self._configs(None), "procedure": Config(EQUAL)}
-        inner = {config: self._empty() for config in CONFIGS}
+            configs = self._configured(None)
+            return {**configs, "procedure": configs[EQUAL]}
+        inner = np.full((len(self.configs), *problem.labels.shape), np.nan)
         for held_out, j in self._pairs(k):
             inside = problem.folds[np.isin(problem.folds, held_out)] == j
-            for config, blend in self.blends[held_out, shape].items():
-                inner[config][problem.folds == j] = blend[inside]
-        folds = np.where(problem.folds == k, -1, problem.folds)
-        table = problem.judge(np.stack(list(inner.values())), folds, to_choose=True)
-        taken = self._configs(table)
-        models = [CONFIGS.index(config) for config in taken.values()]
+            inner[:, problem.folds == j] = blends[held_out, how][:, inside]
+        table = problem.judge(inner, np.where(problem.folds == k, -1, problem.folds), to_choose=True)
+        taken = self._configured(table)
+        models = [self.configs.index(config) for config in taken.values()]
         few = FoldedAuroc(table.value[models], table.influence[models])
         return {**taken, "procedure": taken[choose(few, problem.patients, tuple(taken))]}
 
-    def _configs(self, table: FoldedAuroc | None) -> dict[str, Config]:
-        """Every finder's shrinkage by what a table of all configurations says; the strongest without enough to say."""
-        if table is None or not self.problem.can_choose:
-            return {EQUAL: Config(EQUAL), **{name: Config(name, grid[-1]) for name, grid in FAMILIES.items()}}
-        return {EQUAL: Config(EQUAL), **{name: _best(name, table) for name in FAMILIES}}
+    def _configured(self, table: FoldedAuroc | None) -> dict[str, Config]:
+        """Every finder's scale and shrinkage by what a table of all configurations says.
+
+        Without enough to say, the default scale and the strongest shrinkage.
+        """
+        found = {}
+        for finder in (EQUAL, *FAMILIES):
+            own = [model for model, config in enumerate(self.configs) if config.finder == finder]
+            scale, least = self.configs[own[0]].scale, self.configs[own[0]].shrinkage
+            if table is not None:
+                plain = [model for model in own if self.configs[model].shrinkage == least]
+                scale = self.configs[_better(table, plain, self.problem.patients)].scale
+            grid = [model for model in own if self.configs[model].scale == scale]
+            worth = table.value if table is not None else np.zeros(len(self.configs))
+            found[finder] = self.configs[max(grid, key=lambda model: (worth[model], self.configs[model].shrinkage))]
+        return found
 
     def _pairs(self, k: int) -> list[tuple[HeldOut, int]]:
         """For every fold j but k: what a search that knows neither leaves out, and j."""
         return [((min(j, k), max(j, k)), j) for j in self.numbers if j != k]
 
-    def _empty(self) -> Floats:
-        return np.full(self.problem.labels.shape, np.nan)
+    # Aggregation
 
-    # Shape
-
-    def _equal_on_scales(self) -> dict[HeldOut, Floats]:
-        """Equal weights' blends (tried, S, C) by the folds that the scales have not seen, filled on these alone."""
-        if len(self.tried) == 1:
+    def _equal_by_aggregation(self) -> dict[HeldOut, Floats]:
+        """Equal weights' blends (aggregations, s, C) of the s studies that the scale has not seen, by their folds."""
+        if len(self.aggregations) == 1:
             return {}
         problem = self.problem
         wanted: list[HeldOut] = [(k,) for k in self.numbers]
-        wanted += list(combinations(self.numbers, 2)) if self.problem.can_choose else []
+        wanted += list(combinations(self.numbers, 2)) if problem.can_choose else []
 
         def blend(held_out: HeldOut) -> Floats:
             rows, unseen = problem.learnt(held_out), np.isin(problem.folds, held_out)
-            return np.stack(
-                [weighted(problem.rescaled(*each, rows)[0][:, unseen], problem.equal) for each in self.tried]
-            )
+            scores = [problem.rescaled(how, self.scale, rows)[0][:, unseen] for how in self.aggregations]
+            return np.stack([weighted(part, problem.equal) for part in scores])
 
         with closing(_parallel(blend, wanted)) as done:
-            tracked = self.progress.track(done, "comparing scales", len(wanted), "folds")
+            tracked = self.progress.track(done, "comparing ways to join views", len(wanted), "folds")
             return dict(zip(wanted, tracked, strict=True))
 
-    def _shape(self, tables: Mapping[HeldOut, Floats], parts: Sequence[tuple[HeldOut, int]]) -> Shape:
-        """What equal weights do best on by what the folds of `parts` say; the first of each in case of doubt."""
-        how, kind = self.tried[0]
-        if not tables or not self.problem.can_choose:
-            return Shape(how, kind, kind)
+    def _aggregation(self, tables: Mapping[HeldOut, Floats], parts: Sequence[tuple[HeldOut, int]]) -> str:
+        """What equal weights do best on by what the folds of `parts` say; the first in case of doubt."""
         problem = self.problem
+        if not tables or not problem.can_choose:
+            return self.aggregations[0]
         judged = np.isin(problem.folds, [fold for _, fold in parts])
         table = problem.judge(self._assembled(tables, parts), np.where(judged, problem.folds, -1), to_choose=True)
-
-        def best(options: Sequence[tuple[str, str]]) -> tuple[str, str]:
-            models = [self.tried.index(option) for option in options]
-            gains = {model: float(table.value[model] - table.value[models[0]]) for model in models}
-            better = [m for m in models if gains[m] > ERRORS * table.error(m, problem.patients, models[0]) + 1e-12]
-            return self.tried[max(better, key=gains.__getitem__, default=models[0])]
-
-        how, _ = best([(each, kind) for each in problem.scores])
-        if self.scale:
-            return Shape(how, kind, kind)
-        return Shape(how, best([(how, each) for each in PLAIN])[1], best([(how, each) for each in COMPARABLE])[1])
+        return self.aggregations[_better(table, range(len(self.aggregations)), problem.patients)]
 
     def _assembled(self, tables: Mapping[HeldOut, Floats], parts: Sequence[tuple[HeldOut, int]]) -> Floats:
-        """Blends (tried, S, C) of the studies in the folds of `parts`, each from its own table."""
+        """Blends (aggregations, S, C) of the studies in the folds of `parts`, each from its own table."""
         folds = self.problem.folds
-        found = np.full((len(self.tried), *self.problem.labels.shape), np.nan)
+        found = np.full((len(self.aggregations), *self.problem.labels.shape), np.nan)
         for held_out, fold in parts:
             inside = folds[np.isin(folds, held_out)] == fold
             found[:, folds == fold] = tables[held_out][:, inside]
@@ -210,64 +207,62 @@ class _Nested:
 
     # Searches
 
-    def _search(self, wanted: Sequence[Job]) -> dict[Job, dict[Config, Floats]]:
-        """Make the searches that are not there yet; all blends of the studies that each has not seen."""
+    def _search(self, wanted: Sequence[Job]) -> dict[Job, Floats]:
+        """Make the searches that are not there yet; all blends (configurations, s, C) of what each has not seen."""
         problem = self.problem
-        there = sum(_key(*job) in self.kept for job in wanted)
+        there = sum(self._key(*job) in self.kept for job in wanted)
         if there:
             self.progress.note(f"{there} of {len(wanted)} searches were made before; going on with the others")
 
-        def search(job: Job) -> tuple[Found, dict[Config, Floats]]:
-            held_out, shape = job
+        def search(job: Job) -> tuple[Found, Floats]:
+            held_out, how = job
             rows, unseen = problem.learnt(held_out), np.isin(problem.folds, held_out)
-            z, _ = problem.rescaled(shape.aggregation, shape.searched, rows)
-            found = self.kept.get(_key(*job))
+            z, _ = problem.rescaled(how, self.scale, rows)
+            found = self.kept.get(self._key(*job))
             if found is None:
                 rng = np.random.default_rng([problem.seed, 1, len(held_out), *held_out])
                 found = find_weights(z, problem.labels, problem.patients, rows, problem.scored, rng)
-            blends = {}
-            for kind in {config.scale(shape) for config in CONFIGS} if unseen.any() else ():
-                on = z if kind == shape.searched else problem.rescaled(shape.aggregation, kind, rows)[0]
-                part = on[:, unseen]
-                for config in CONFIGS:
-                    if config.scale(shape) == kind:
-                        blends[config] = weighted(part, problem.weights(config, found))
+            blends = np.full((len(self.configs), int(unseen.sum()), problem.labels.shape[1]), np.nan)
+            for kind in {config.scale for config in self.configs} if unseen.any() else ():
+                part = (z if kind == self.scale else problem.rescaled(how, kind, rows)[0])[:, unseen]
+                for model, config in enumerate(self.configs):
+                    if config.scale == kind:
+                        blends[model] = weighted(part, problem.weights(config, found))
             return found, blends
 
         blends = {}
         with closing(_parallel(search, wanted)) as done:
             tracked = self.progress.track(done, "searching weights", len(wanted), "searches")
             for job, (found, blends[job]) in zip(wanted, tracked, strict=True):
-                if _key(*job) not in self.kept:
-                    self.kept[_key(*job)] = found
+                if self._key(*job) not in self.kept:
+                    self.kept[self._key(*job)] = found
         return blends
 
-    def _ablation(self, config: Config, shape_of: Mapping[int, Shape]) -> Floats:
+    def _ablation(self, config: Config, how_of: Mapping[int, str]) -> Floats:
         """The held-out blend, and the same without each member, whose weight the others share (1 + M, S, C)."""
         problem = self.problem
         members = len(problem.there)
         found = np.full((1 + members, *problem.labels.shape), np.nan)
         for k in self.numbers:
             rows = np.flatnonzero(problem.folds == k)
-            shape = shape_of[k]
-            z = problem.rescaled(shape.aggregation, config.scale(shape), problem.learnt((k,)))[0][:, rows]
-            weights = problem.weights(config, self.kept[_key((k,), shape)])
+            z = problem.rescaled(how_of[k], config.scale, problem.learnt((k,)))[0][:, rows]
+            weights = problem.weights(config, self.kept[self._key((k,), how_of[k])])
             found[0, rows] = weighted(z, weights)
             for m in range(members if members > 1 else 0):
                 others = problem.there & (np.arange(members) != m)[:, None]
                 found[1 + m, rows] = weighted(z, shares(weights, others))
         return found
 
-
-def _best(finder: str, table: FoldedAuroc) -> Config:
-    """A finder's shrinkage of the highest value; the greatest of equals."""
-    own = [model for model, config in enumerate(CONFIGS) if config.finder == finder]
-    return CONFIGS[max(own, key=lambda model: (table.value[model], CONFIGS[model].shrinkage))]
+    def _key(self, held_out: HeldOut, how: str) -> str:
+        return "/".join([how, self.scale, *map(str, held_out)])
 
 
-def _key(held_out: HeldOut, shape: Shape) -> str:
-    """What a search hangs on: equal weights' own scale is not part of it."""
-    return "/".join([shape.aggregation, shape.searched, *map(str, held_out)])
+def _better(table: FoldedAuroc, models: Sequence[int], patients: Rows) -> int:
+    """The best of those models that are better than the first by `ERRORS` standard errors; the first if none is."""
+    first, *others = models
+    gains = {model: float(table.value[model] - table.value[first]) for model in others}
+    better = [model for model in others if gains[model] > ERRORS * table.error(model, patients, first) + 1e-12]
+    return max(better, key=gains.__getitem__, default=first)
 
 
 def _parallel(work: Callable[[T], R], items: Sequence[T]) -> Generator[R, None, None]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cxr_cft.ensemble.blend import on_scale, scale_logit
 from cxr_cft.ensemble.finders import Found, Rows, shares
-from cxr_cft.ensemble.scales import CALIBRATED, Scale, edges_of, fit_scales
+from cxr_cft.ensemble.scales import CALIBRATED, COMPARABLE, PLAIN, Scale, edges_of, fit_scales
 from cxr_cft.metrics.folded import FoldedAuroc, folded_auroc
 
 Floats = NDArray[np.float64]
@@ -36,33 +36,34 @@ FAMILIES: dict[str, tuple[float, ...]] = {
 """What can replace equal weights, in the order in which it is asked, and how far each may be shrunk towards them."""
 
 
-class Shape(NamedTuple):
-    """What is chosen before any weights: how views are joined, and on which scale scores are averaged.
-
-    Equal weights have a scale of their own. Some scales give more weight to a member that is surer of itself, which is
-    a weighting, and equal weights on such a scale may be better for that alone: what searches weights does it on a
-    scale of `COMPARABLE`.
-    """
-
-    aggregation: str
-    equal: str
-    searched: str
-
-
 class Config(NamedTuple):
-    """A finder of weights, and how far they are shrunk towards equal ones."""
+    """A finder of weights, the scale on which they average, and how far they are shrunk towards equal ones."""
 
     finder: str
+    scale: str
     shrinkage: float = 0.0
 
-    def scale(self, shape: Shape) -> str:
-        """The scale that it averages on."""
-        if self.finder in CALIBRATED:
-            return self.finder
-        return shape.equal if self.finder == EQUAL else shape.searched
+
+def configurations(scale: str | None = None) -> list[Config]:
+    """All that compete, each finder's first on the default scale; on `scale` alone where it is given.
+
+    Weights are searched on the default scale, and may average on any of `COMPARABLE`, where a weight means the same.
+    Equal weights may average on the others too: some of these give more to a member that is surer of itself.
+    """
+    return [
+        Config(finder, kind, share)
+        for finder, grid in {EQUAL: (0.0,), **FAMILIES}.items()
+        for kind in _scales_of(finder, scale)
+        for share in grid
+    ]
 
 
-CONFIGS = (Config(EQUAL), *(Config(finder, share) for finder, grid in FAMILIES.items() for share in grid))
+def _scales_of(finder: str, scale: str | None) -> Sequence[str]:
+    if finder in CALIBRATED:
+        return (finder,)
+    if scale:
+        return (scale,)
+    return tuple(PLAIN) if finder == EQUAL else COMPARABLE
 
 
 class Problem:

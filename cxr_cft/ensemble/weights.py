@@ -84,22 +84,21 @@ def search_weights(
     counts = resample_counts(patients, RESAMPLES, np.random.default_rng([seed, 2]))
     estimates = _estimates(problem, found, counts)
     everyone = problem.learnt(())
-    how = found.shape.aggregation
-    kinds = sorted({config.scale(found.shape) for config in found.configs.values()})
+    how = found.aggregation
+    kinds = sorted({config.scale for config in found.configs.values()})
     rescaled = {kind: problem.rescaled(how, kind, everyone) for kind in kinds}
 
     def candidate(name: str) -> Candidate:
         config = found.configs[name]
         weights = problem.weights(config, found.found)
-        kind = config.scale(found.shape)
-        blend = weighted(rescaled[kind][0], weights)
+        blend = weighted(rescaled[config.scale][0], weights)
         output = _output(problem, how, weights, blend)
         slope, intercept = (np.array([getattr(each, key) for each in output]) for key in ("slope", "intercept"))
         # Rounded as the file's blend will be: ranks of few members tie, or nearly.
         blend = expit(blend * slope + intercept)
         return Candidate(
             **estimates[name].model_dump(),
-            scale=kind,
+            scale=config.scale,
             weights={
                 member.name: {
                     category: float(weights[m, c]) for c, category in enumerate(categories) if problem.there[m, c]
@@ -112,8 +111,7 @@ def search_weights(
             prior=dict(zip(categories, blend.mean(axis=0).tolist(), strict=True)),
         )
 
-    searched = rescaled[found.shape.searched][0]
-    correlations = _correlations(searched, scored)
+    correlations = _correlations(rescaled[found.configs["ga"].scale][0], scored)
     return Ensemble(
         version=version("cxr-cft"),
         seed=seed,
@@ -232,7 +230,7 @@ def _entries(
     rescaled: Mapping[str, tuple[Floats, list[list[Scale | None]]]],
     correlations: Floats,
 ) -> tuple[MemberEntry, ...]:
-    alone = [_alone(problem, part) for part in rescaled[found.shape.searched][0]]
+    alone = [_alone(problem, part) for part in rescaled[found.configs["ga"].scale][0]]
     table = problem.judge(found.ablation, problem.folds).value if len(members) > 1 else None
     others = np.where(np.eye(len(members), dtype=bool), np.nan, correlations)
     entries = []

@@ -112,12 +112,14 @@ def test_without_arguments_every_run_takes_part_and_all_candidates_are_told(here
 def test_the_scales_are_told_where_there_was_a_choice(here, capsys):
     assert run(["ensemble", *QUICK, "--out", "e.json"]) == 0
     told = capsys.readouterr().out
-    assert "scales: zlogit for equal weights, zlogit for searched ones" in told
+    assert "zlogit scale: equal, ga, ga-category, greedy, best\n" in told
     assert "±" not in told
     assert run(["ensemble", "--out", "e.json"]) == 0
     told = capsys.readouterr().out
     found = read_ensemble(here / "e.json")
-    assert f"scales: {found.candidates['equal'].scale} for equal weights" in told
+    for kind in {"zlogit", found.candidates["equal"].scale}:
+        names = [name for name, each in found.candidates.items() if each.scale == kind]
+        assert f"{kind} scale: {', '.join(names)}" in told
     for each in found.scales[1:]:
         assert f"{each.scale} {each.out_of_fold:.4f} ({each.difference:+.4f} ± {each.error:.4f})" in told
 

@@ -13,7 +13,6 @@ from cxr_cft.ensemble import nested
 from cxr_cft.ensemble.finders import find_weights
 from cxr_cft.ensemble.nested import ERRORS, UNSHRUNK_ERRORS, choose, judge
 from cxr_cft.ensemble.problem import (
-    CONFIGS,
     EQUAL,
     FAMILIES,
     FEWEST_CASES,
@@ -21,9 +20,9 @@ from cxr_cft.ensemble.problem import (
     FOLDS,
     Config,
     Problem,
-    Shape,
+    configurations,
 )
-from cxr_cft.ensemble.scales import COMPARABLE, PLAIN
+from cxr_cft.ensemble.scales import CALIBRATED, COMPARABLE, PLAIN
 from cxr_cft.metrics.folded import FoldedAuroc
 
 SCALE, *_ = KINDS = tuple(PLAIN)
@@ -293,8 +292,11 @@ def test_with_too_little_to_choose_by_all_is_shrunk_as_far_as_can_be_out_of_fold
     given = problem((0.7, 5.0, 5.0), **too_little)
     assert not given.can_choose
     found = judge(given, scale)
-    assert found.configs == {EQUAL: Config(EQUAL), **{name: Config(name, grid[-1]) for name, grid in FAMILIES.items()}}
-    assert (found.chosen, found.shape) == (EQUAL, Shape("max", SCALE, SCALE))
+    assert found.configs == {
+        EQUAL: Config(EQUAL, SCALE),
+        **{name: Config(name, name if name in CALIBRATED else SCALE, grid[-1]) for name, grid in FAMILIES.items()},
+    }
+    assert (found.chosen, found.aggregation) == (EQUAL, "max")
     for name in ("ga", "ga-category"):
         assert found.configs[name].shrinkage == 1
         np.testing.assert_array_equal(found.unseen[name], found.unseen[EQUAL])
@@ -323,19 +325,19 @@ def test_a_shrinkage_is_one_of_those_tried_and_of_its_own_finder(problem):
     found = judge(problem(), SCALE)
     assert set(found.configs) == set(NAMES)
     for name, config in found.configs.items():
-        assert config in CONFIGS
+        assert config in configurations(SCALE)
         assert config.finder == name
-    assert {config.shrinkage for config in CONFIGS if config.finder == "ga"} == {0, 0.25, 0.5, 0.75, 1}
+    assert {config.shrinkage for config in configurations() if config.finder == "ga"} == {0, 0.25, 0.5, 0.75, 1}
 
 
 def test_weights_are_shrunk_towards_equal_ones(problem):
     given = problem((1.0, 2.0, 3.0))
     found = judge(given, SCALE).found
-    whole = given.weights(Config("ga"), found)
+    whole = given.weights(Config("ga", SCALE), found)
     np.testing.assert_array_equal(whole, found.weights["ga"])
-    np.testing.assert_allclose(given.weights(Config("ga", 0.75), found), 0.25 * whole + 0.75 / 3)
+    np.testing.assert_allclose(given.weights(Config("ga", SCALE, 0.75), found), 0.25 * whole + 0.75 / 3)
     for finder in (EQUAL, "platt", "isotonic"):
-        np.testing.assert_allclose(given.weights(Config(finder), found), 1 / 3)
+        np.testing.assert_allclose(given.weights(Config(finder, SCALE), found), 1 / 3)
 
 
 def test_members_of_which_none_is_better_are_shrunk_more_than_those_of_which_one_is(problem):
@@ -415,15 +417,14 @@ def test_another_scale_is_taken_where_equal_weights_are_better_on_it_by_more_tha
     better = [s for s in range(len(KINDS)) if gains[s] > ERRORS * values.error(s, given.patients, 0)]
     best = max(better, key=lambda s: gains[s])
     assert list(found.tried) == [("max", kind) for kind in KINDS]
-    assert found.shape.equal == KINDS[best] != SCALE
-    searched = max((s for s in better if KINDS[s] in COMPARABLE), key=lambda s: gains[s])
-    assert found.shape.searched == KINDS[searched] != SCALE
+    assert found.configs[EQUAL].scale == KINDS[best] != SCALE
+    assert found.configs["ga"].scale in COMPARABLE[1:]
 
 
 def test_the_first_scale_stays_in_doubt(problem):
     given = problem((1.0, 1.5))
     found = judge(given)
-    assert found.shape == Shape("max", SCALE, SCALE)
+    assert {config.scale for name, config in found.configs.items() if name not in CALIBRATED} == {SCALE}
     assert SCALE == COMPARABLE[0] == "zlogit"
     values = on_scales(given, found)
     assert (values.value[1:] > values.value[0]).any()  # by less than the error
@@ -434,9 +435,24 @@ def test_weights_are_searched_on_a_scale_that_weighs_by_itself_only_where_it_is_
     given.logits["max"][0] *= 5  # the good member is surer: averaged logits weigh it higher, without any search
     given.scores["max"][:] = 1 / (1 + np.exp(-given.logits["max"]))
     found = judge(given)
-    assert found.shape.equal not in COMPARABLE
-    assert found.shape.searched in COMPARABLE
-    assert judge(given, "logit").shape == Shape("max", "logit", "logit")
+    assert found.configs[EQUAL].scale not in COMPARABLE
+    assert found.configs["ga"].scale in COMPARABLE
+    forced = judge(given, "logit").configs
+    assert {config.scale for name, config in forced.items() if name not in CALIBRATED} == {"logit"}
+
+
+def test_searched_weights_choose_their_scale_by_what_they_are_worth_themselves():
+    # Skewed as probabilities, the good members stand out on standardised scores, which equal weights gain by; the
+    # weights that are searched weigh them anyway, and do better on logits.
+    rng = np.random.default_rng([7, 1, 250, 0])
+    labels = (rng.random((250, 5)) < (0.34, 0.29, 0.14, 0.19, 0.29)).astype(float)
+    strength = np.array([1.2] * 3 + [0.0] * 7)
+    logits = strength[:, None, None] * labels + rng.standard_normal((10, 250, 5))
+    given = Problem({"max": 1 / (1 + np.exp(1 - logits))}, labels, np.arange(250), range(5), 0)
+    found = judge(given)
+    equal = dict(zip(found.tried, on_scales(given, found).value, strict=True))
+    assert equal["max", "zscore"] > equal["max", SCALE]
+    assert found.configs["ga"].scale == SCALE
 
 
 def test_another_way_to_join_views_is_taken_where_it_is_better_and_the_first_in_doubt(problem):
@@ -448,13 +464,13 @@ def test_another_way_to_join_views_is_taken_where_it_is_better_and_the_first_in_
         both = {"max": worse, "mean": given.scores["max"]}
         joined = Problem(both, other.labels, other.patients, [0, 1], 0)
         found = judge(joined, SCALE)
-        assert found.shape == Shape(expected, SCALE, SCALE)
+        assert found.aggregation == expected
         assert list(found.tried) == [("max", SCALE), ("mean", SCALE)]
 
 
 def test_where_there_is_nothing_to_choose_nothing_is_tried(problem):
     found = judge(problem(), "rank")
-    assert (found.shape, found.tried) == (Shape("max", "rank", "rank"), {})
+    assert (found.aggregation, found.configs[EQUAL].scale, found.tried) == ("max", "rank", {})
 
 
 def test_a_calibrated_finder_is_blended_on_its_own_scale_whatever_the_others_are_on(problem):
@@ -513,8 +529,10 @@ def test_kept_searches_are_not_made_again_and_lead_to_the_same(problem, monkeypa
 def test_progress_hears_of_every_search(problem, notes):
     judge(problem(), SCALE, progress=notes)
     assert notes.tracked == [("searching weights", 16, "searches")]
-    judge(problem(), progress=notes)
-    assert notes.tracked[1] == ("comparing scales", 15, "folds")
+    one = problem()
+    scores = dict.fromkeys(("max", "mean"), one.scores["max"])
+    judge(Problem(scores, one.labels, one.patients, one.scored, 0), SCALE, progress=notes)
+    assert notes.tracked[1] == ("comparing ways to join views", 15, "folds")
 
 
 def test_any_number_of_processors_finds_the_same(problem, monkeypatch):
