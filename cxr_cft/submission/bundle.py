@@ -29,7 +29,15 @@ from cxr_cft.submission.card import model_card
 from cxr_cft.submission.export import BATCHES, HEADS, export_onnx
 from cxr_cft.submission.folds import with_fold_runs
 
-CARRIED = ("cxr_cft.data.images", "cxr_cft.data.odds", "cxr_cft.data.studies", "cxr_cft.ensemble.blend")
+CARRIED = (
+    "cxr_cft.data.images",
+    "cxr_cft.data.odds",
+    "cxr_cft.data.studies",
+    "cxr_cft.ensemble.blend",
+    "cxr_cft.submission.inputs",
+    "cxr_cft.submission.runtime",
+    "cxr_cft.submission.telling",
+)
 """Modules that predict.py imports from the package; in a bundle they lie beside it under their last name."""
 
 MANIFEST = "manifest.json"

@@ -20,7 +20,7 @@ from torch import nn
 
 from cxr_cft.artifacts import Run, replacing
 from cxr_cft.errors import SubmissionError
-from cxr_cft.submission.predict import processors
+from cxr_cft.submission.runtime import processors
 from cxr_cft.training.model import Classifier, load_model
 
 OPSET = 18  # the one that torch's exporter writes without converting; onnxruntime 1.19 reads the file (tried)

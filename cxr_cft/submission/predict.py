@@ -12,33 +12,27 @@ import argparse
 import csv
 import hashlib
 import json
-import os
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnxruntime
 
-from cxr_cft.data.images import preprocessing, read_image
+from cxr_cft.data.images import read_image
 from cxr_cft.data.odds import expit
 from cxr_cft.data.studies import AGGREGATIONS, aggregate_views, without_laterals
 from cxr_cft.ensemble.blend import blend_scores
+from cxr_cft.submission.inputs import find_images, read_views
+from cxr_cft.submission.runtime import Model, load_models
+from cxr_cft.submission.telling import Counter, Failure, tell
 
 if TYPE_CHECKING:
     Images = np.ndarray[Any, np.dtype[np.uint8]]
     Floats = np.ndarray[Any, np.dtype[np.float64]]
 
-PROBED = 50  # paths that are looked for, to tell where the images lie
-EVERY = 15.0  # seconds between two lines of progress, where stderr is a file
 
 HERE = Path(__file__).resolve().parent
-
-
-class Failure(Exception):  # noqa: N818 - what it is to whoever reads the script
-    """What keeps the whole prediction from being made; the message is the line to show."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,7 +67,7 @@ def predict(bundle: Path, source: Path, output: Path, image_root: Path | None, b
         if how not in AGGREGATIONS:
             raise Failure(f"the bundle's code does not join views by {how}; package it again")
     models = load_models(bundle, specification["members"])
-    _tell(f"{len(models)} models on {next(iter(models.values())).provider}")
+    tell(f"{len(models)} models on {next(iter(models.values())).provider}")
 
     unreadable: dict[str, str] = {}
     scores = _scores(models, specification, paths, files, batch_size, unreadable)
@@ -85,11 +79,11 @@ def predict(bundle: Path, source: Path, output: Path, image_root: Path | None, b
     blended[lost] = [specification["prior"][category] for category in specification["output"]]
 
     for path, reason in unreadable.items():
-        _tell(f"left out {path}: {reason}")
+        tell(f"left out {path}: {reason}")
     for row in np.flatnonzero(lost):
-        _tell(f"no readable view of {studies[row]}: it gets the average of the validation studies")
+        tell(f"no readable view of {studies[row]}: it gets the average of the validation studies")
     write_rows(output, ["Study"] + specification["output"], studies, blended)
-    _tell(f"wrote {len(studies)} studies to {output} ({len(unreadable)} of {len(paths)} views unreadable)")
+    tell(f"wrote {len(studies)} studies to {output} ({len(unreadable)} of {len(paths)} views unreadable)")
     if len(unreadable) == len(paths):
         raise Failure("not one view could be read, so that every study has the same average; give --image-root")
 
@@ -105,114 +99,6 @@ def load_specification(bundle: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError) as error:
         raise Failure(f"the bundle in {bundle} is damaged: {error}") from error
     return specification
-
-
-class Model:
-    """One ONNX file of the bundle, ready to run: a backbone, and the logits of its heads side by side."""
-
-    def __init__(self, path: Path):
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = processors()
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        self.session = onnxruntime.InferenceSession(
-            str(path), options, providers=wanted_providers(onnxruntime.get_available_providers())
-        )
-        self.provider = self.session.get_providers()[0].replace("ExecutionProvider", "")
-        told = self.session.get_modelmeta().custom_metadata_map
-        self.preprocessing = json.loads(told["preprocessing"])
-        self.size = int(self.preprocessing["size"])
-        categories = json.loads(told["categories"])
-        self.columns = [(head, category) for head in json.loads(told["heads"]) for category in categories]
-
-    def check(self, member: dict[str, Any]) -> None:
-        """Raise Failure unless the model takes the images and has the columns that submission.json says it does."""
-        # The bundle's own image code, and then the model: each must be what the member was packed with.
-        if member["preprocessing"] != preprocessing(int(member["preprocessing"]["size"])):
-            raise Failure(f"model {member['name']} needs other image code than this bundle's; package it again")
-        wanted = [(member["head"], category) for category in member["categories"]]
-        first = member["first"]
-        if self.preprocessing != member["preprocessing"] or self.columns[first : first + len(wanted)] != wanted:
-            raise Failure(f"{member['model']} is not what submission.json says of {member['name']}; package it again")
-
-    def logits(self, images: Images) -> Floats:
-        """Logits (B, columns) of images (B, 1, S, S)."""
-        return np.asarray(self.session.run(["logits"], {"images": images})[0], dtype=np.float64)
-
-
-def load_models(bundle: Path, members: Sequence[dict[str, Any]]) -> dict[str, Model]:
-    """The members' models by file name, each once. Raises Failure if one is not what submission.json says."""
-    models: dict[str, Model] = {}
-    for member in members:
-        if member["model"] not in models:
-            models[member["model"]] = Model(bundle / member["model"])
-        models[member["model"]].check(member)
-    return models
-
-
-def processors() -> int:
-    """How many processors this process may use: in a container fewer than the machine has."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
-        return os.cpu_count() or 1
-
-
-def wanted_providers(available: Sequence[str]) -> list[str]:
-    """CUDA where a device really is (the library lists it on any machine), then the CPU."""
-    cuda = "CUDAExecutionProvider" in available and Path("/dev/nvidiactl").exists()
-    return ["CUDAExecutionProvider", "CPUExecutionProvider"] if cuda else ["CPUExecutionProvider"]
-
-
-def read_views(source: Path) -> tuple[list[str], list[str]]:
-    """The columns Path and Frontal/Lateral (blank where there is none) of a CSV, as they are.
-
-    Without blank rows and each path once, in the order of the first.
-    """
-    try:
-        with source.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            if "Path" not in (reader.fieldnames or []):
-                raise Failure(f"{source} has no column Path; its columns are {', '.join(reader.fieldnames or [])}")
-            views: dict[str, str] = {}
-            for row in reader:
-                if (row["Path"] or "").strip():
-                    views.setdefault(row["Path"], row.get("Frontal/Lateral") or "")
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise Failure(f"{source} could not be read: {error}") from error
-    if not views:
-        raise Failure(f"{source} has no rows")
-    return list(views), list(views.values())
-
-
-def find_images(paths: Sequence[str], roots: Sequence[Path]) -> list[Path]:
-    """The images' files: under one root, whole or with leading folders dropped, the same way for every path.
-
-    Patient, study and view are never dropped: a picture of the same name may be somebody else's.
-    """
-    ways = [
-        (root, skipped)
-        for skipped in range(max(1, max(path.count("/") for path in paths) - 1))
-        for root in roots
-        if skipped == 0 or all(path.count("/") - skipped >= 2 for path in paths)
-    ]
-    probed = paths[:PROBED]
-    found = [sum(_is_file(_image(path, *way)) for path in probed) for way in ways]
-    best = ways[found.index(max(found))]  # the first of equals
-    if best != ways[0]:
-        _tell(f"images are taken from {best[0]}" + f", without the first {best[1]} folders" * bool(best[1]))
-    return [_image(path, *best) for path in paths]
-
-
-def _image(path: str, root: Path, skipped: int) -> Path:
-    return root.joinpath(*path.strip().split("/")[skipped:]) if skipped else root / path.strip()
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name too long, or with a zero byte
-        return False
 
 
 def write_rows(output: Path, header: Sequence[str], names: Sequence[str], values: Floats) -> None:
@@ -303,29 +189,6 @@ def blend(specification: dict[str, Any], paths: Sequence[str], scores: Floats) -
         np.array([specification["output_scale"][name][key] for name in output]) for key in ("slope", "intercept")
     )
     return studies, blend_scores(np.stack([part for _, part in joined]), weights, scales, slope, intercept)
-
-
-class Counter:
-    """Progress on stderr: one line that counts on a terminal, a line now and then in a file."""
-
-    def __init__(self, total: int):
-        self.total = total
-        self.begin = self.told = time.monotonic()
-
-    def tell(self, done: int) -> None:
-        """Say how far it is, how fast, and how long it will take."""
-        now = time.monotonic()
-        rate = done / max(now - self.begin, 1e-9)
-        line = f"{done} of {self.total} views, {rate:.1f} a second, {(self.total - done) / rate:.0f} s left"
-        if sys.stderr.isatty():
-            print(f"\r{line}\033[K", end="\n" if done == self.total else "", file=sys.stderr, flush=True)  # noqa: T201
-        elif now - self.told > EVERY:
-            _tell(line)
-            self.told = now
-
-
-def _tell(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)  # noqa: T201 - a script's own output
 
 
 def _positive(text: str) -> int:

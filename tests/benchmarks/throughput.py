@@ -15,7 +15,7 @@ from PIL import Image
 
 from cxr_cft.data.images import preprocessing, read_image
 from cxr_cft.settings import load_recipe
-from cxr_cft.submission import export, predict
+from cxr_cft.submission import export, predict, runtime
 from cxr_cft.training.model import build_model
 from tests.benchmarks.table import show, spread
 
@@ -69,7 +69,7 @@ def main():
             }
             models.append(model)
             entries.append(entry)
-        packed = predict.load_models(folder, entries)
+        packed = runtime.load_models(folder, entries)
         specification = {"members": entries, "output": categories}
         rates = {"predict.py (ONNX Runtime)": [], "eager PyTorch": []}
         for _ in range(3):

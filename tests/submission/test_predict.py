@@ -12,7 +12,9 @@ import pytest
 from PIL import Image
 
 from cxr_cft.data.labels import COMPETITION
-from cxr_cft.submission import predict
+from cxr_cft.submission import predict, runtime
+from cxr_cft.submission.bundle import CARRIED
+from cxr_cft.submission.telling import Failure
 
 BLOCKED = ("accelerate", "albumentations", "cv2", "cxr_cft", "pandas", "pydantic", "scipy", "sklearn", "timm", "torch")
 
@@ -220,21 +222,21 @@ def test_scores_that_float32_would_make_equal_stay_apart(tmp_path):
 def test_cuda_is_asked_for_only_where_a_device_is(monkeypatch):
     available = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(predict.Path, "exists", lambda path: str(path) != "/dev/nvidiactl")
-    assert predict.wanted_providers(available) == ["CPUExecutionProvider"]
+    assert runtime.wanted_providers(available) == ["CPUExecutionProvider"]
     monkeypatch.setattr(predict.Path, "exists", lambda path: True)  # noqa: ARG005
-    assert predict.wanted_providers(available) == ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    assert predict.wanted_providers(["CPUExecutionProvider"]) == ["CPUExecutionProvider"]
+    assert runtime.wanted_providers(available) == ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    assert runtime.wanted_providers(["CPUExecutionProvider"]) == ["CPUExecutionProvider"]
 
 
 def test_the_script_and_what_it_carries_are_python_38(bundle):
     import ast
 
     parsed = [ast.parse(path.read_text(), feature_version=(3, 8)) for path in bundle.folder.glob("*.py")]
-    assert len(parsed) == 5
+    assert len(parsed) == 1 + len(CARRIED)
 
 
 def refusal(folder, data):
-    with pytest.raises(predict.Failure) as caught:
+    with pytest.raises(Failure) as caught:
         predict.predict(folder, data / "test.csv", folder / "out.csv", data, 16)
     assert not (folder / "out.csv").exists()
     return str(caught.value)

@@ -11,6 +11,7 @@ from cxr_cft.artifacts import open_run, write_json
 from cxr_cft.data.labels import COMPETITION
 from cxr_cft.submission import predict
 from cxr_cft.submission.bundle import package
+from cxr_cft.submission.inputs import read_views
 from cxr_cft.submission.verify import rehearse
 
 
@@ -152,6 +153,6 @@ def test_nothing_that_could_be_read_is_nothing_to_drop():
 def test_words_for_views_are_read_where_there_are_any_each_path_once(tmp_path):
     source = tmp_path / "in.csv"
     source.write_text("Frontal/Lateral,Path\nFrontal,a/1.jpg\n,b/1.jpg\nLateral,a/1.jpg\nLateral,\nLateral,a/2.jpg\n")
-    assert predict.read_views(source) == (["a/1.jpg", "b/1.jpg", "a/2.jpg"], ["Frontal", "", "Lateral"])
+    assert read_views(source) == (["a/1.jpg", "b/1.jpg", "a/2.jpg"], ["Frontal", "", "Lateral"])
     source.write_text("Path\na/1.jpg\n")
-    assert predict.read_views(source) == (["a/1.jpg"], [""])
+    assert read_views(source) == (["a/1.jpg"], [""])
