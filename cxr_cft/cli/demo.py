@@ -42,7 +42,7 @@ def demo(
     step("ensemble", "--weights", weights, "--seed", seed)
     step("package-submission", "--weights", weights, "--name", "demo", "--out", submissions)
     bundle, output = submissions / "demo", weights / "server-output.csv"
-    step("verify-submission", bundle, "--csv", data / "test.csv", "--out", output)
+    step("verify-submission", bundle, "--csv", data / "test.csv", "--out", output, "--weights", weights)
     blends = {use: weights / f"test-{use}.csv" for use in ("equal", "ga")}
     files = ("test.views.csv", "test.views.cft.csv")  # of the trained head, and of the tuned one
     members = [weights / recipe / "predictions" / file for recipe in RECIPES for file in files]

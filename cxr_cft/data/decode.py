@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxr_cft.data.images import read_image
+from cxr_cft.data.processors import processors
 from cxr_cft.errors import DataError
 
 ROWS_A_PROCESS = 256  # fewer are decoded before another process has started (assumed: some 3 ms an image, 1 s a start)
@@ -106,11 +107,6 @@ def _follow_parent() -> None:
 def _leave_after(sentinel: int) -> None:
     wait_for([sentinel])
     os._exit(1)  # whoever would be told is gone
-
-
-def processors() -> int:
-    """How many processors this process may use: in a container fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def processes_for(rows: int) -> int:

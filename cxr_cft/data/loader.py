@@ -14,8 +14,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cxr_cft.data.augment import Pixels, augmentation
 from cxr_cft.data.cache import CachedImages
-from cxr_cft.data.decode import CLEAN_START, processors, unreadable
+from cxr_cft.data.decode import CLEAN_START, unreadable
 from cxr_cft.data.images import read_image
+from cxr_cft.data.processors import processors
 from cxr_cft.data.table import Table
 from cxr_cft.errors import DataError
 from cxr_cft.settings import AugmentSettings

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from cxr_cft.data.decode import processors
+from cxr_cft.data.processors import processors
 from cxr_cft.ensemble.blend import weighted
 from cxr_cft.ensemble.finders import Found, Rows, find_weights, shares
 from cxr_cft.ensemble.problem import EQUAL, FAMILIES, SHRINKAGE, Config, HeldOut, Problem, configurations

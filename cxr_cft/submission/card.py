@@ -8,6 +8,8 @@ from importlib.metadata import version
 from cxr_cft.artifacts import Run
 from cxr_cft.data.studies import AGGREGATION
 from cxr_cft.ensemble.file import CANDIDATES, Ensemble, Estimate, Interval, MemberEntry
+from cxr_cft.submission.contents import Contents
+from cxr_cft.submission.precision import Comparison
 
 JOINED = {"max": "the maximum", "mean": "the mean", "logit_mean": "the mean logit"}
 NONE = "–"
@@ -21,27 +23,14 @@ Research and competitions. Not a medical device: no decision about a patient may
 patients and labels of one data set, and can fail silently on others."""
 
 
-def model_card(
-    name: str,
-    output: Sequence[str],
-    ensemble: Ensemble,
-    runs: Mapping[str, Run],
-    parity: Mapping[str, float],
-    folds: Sequence[str] = (),
-) -> str:
+def model_card(name: str, contents: Contents, parity: Mapping[str, float], comparison: Comparison | None = None) -> str:
     """The card's Markdown, from the artefacts alone.
 
-    `output` are the columns that the bundle writes, `runs` and `parity` each packed member's run and the largest
-    difference of its model's probabilities from torch's, by the member's name. `folds` names the members that took part
-    in the search as joined folds, of which `ensemble` has the runs.
+    `parity` is the largest difference of each model's probabilities from torch's, by the model's name, `comparison`
+    that of the bundle's precision with fp32, if it has another.
     """
-    members = [member for member in ensemble.members if member.name in runs]
-    weights = {member.name: ensemble.candidate.weights[member.name] for member in members}
-    constant = [
-        category
-        for category in output
-        if all(category in runs[member].info["unlearnt"] for member, own in weights.items() if own.get(category))
-    ]
+    ensemble, output = contents.ensemble, contents.output
+    constant = _constant(contents)
     lines = [
         f"# {name}",
         "",
@@ -52,17 +41,14 @@ def model_card(
         "",
         "| member | backbone | input | heads | mean weight | largest difference of ONNX from torch |",
         "| --- | --- | --- | --- | --- | --- |",
-    ]
-    for member in members:
-        mean = sum(weights[member.name].get(category, 0.0) for category in output) / len(output)
-        lines.append(f"{_described(member, runs[member.name])} | {mean:.3f} | {parity[member.name]:.1e} |")
-    lines += [
+        *_members(contents, parity),
         "",
-        f"A weight is the mean over the categories above; a study has {_joined(ensemble, members)}.",
+        f"A weight is the mean over the categories above; a study has {_joined(ensemble, contents.members)}.",
         "",
+        *(_precision(comparison) if comparison else []),
         "## Evaluation",
         "",
-        *_evaluation(ensemble, folds),
+        *_evaluation(ensemble, contents.folds),
         "",
         "## Intended use",
         "",
@@ -70,6 +56,42 @@ def model_card(
         "",
     ]
     return "\n".join(lines)
+
+
+def _precision(comparison: Comparison) -> list[str]:
+    fp32, here = comparison.mean_auroc
+    about = (
+        f"The numbers above and below are of the models in fp32; here they are in {comparison.precision}. Mean AUROC "
+        f"on the {comparison.studies} validation studies, which chose epochs and weights: {here:.4f} instead of "
+        f"{fp32:.4f}; a probability differs by at most {comparison.largest:.1e}."
+    )
+    return ["## Precision", "", about, ""]
+
+
+def _constant(contents: Contents) -> list[str]:
+    """The categories that no member with weight for them has learnt."""
+    weights = contents.ensemble.candidate.weights
+    return [
+        category
+        for category in contents.output
+        if all(
+            category in contents.runs[member.name].info["unlearnt"]
+            for member in contents.members
+            if weights[member.name].get(category)
+        )
+    ]
+
+
+def _members(contents: Contents, parity: Mapping[str, float]) -> list[str]:
+    """A row a member."""
+    weights, output = contents.ensemble.candidate.weights, contents.output
+    difference = {member.name: parity[model] for model, packed in contents.models.items() for member in packed}
+    rows = []
+    for member in contents.members:
+        mean = sum(weights[member.name].get(category, 0.0) for category in output) / len(output)
+        described = _described(member, contents.runs[member.name])
+        rows.append(f"{described} | {mean:.3f} | {difference[member.name]:.1e} |")
+    return rows
 
 
 def _described(member: MemberEntry, run: Run) -> str:

@@ -1,62 +1,201 @@
-"""What predict.py is asked: a CSV's views, and where their images lie. Travels with predict.py."""
+"""What predict.py is asked: a CSV's views, where their images lie, and their pixels, ahead of the models.
+
+Travels with predict.py.
+"""
 
 from __future__ import annotations
 
+import codecs
 import csv
-from collections.abc import Sequence
+import io
+import re
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
+import numpy as np
+
+from cxr_cft.data.images import read_image
 from cxr_cft.submission.telling import Failure, tell
 
-PROBED = 50  # paths that are looked for, to tell where the images lie
+if TYPE_CHECKING:
+    Images = np.ndarray[Any, np.dtype[np.uint8]]
+    Read = Union[list[Images], Exception]  # noqa: UP007 - the newer form is younger than 3.8
+
+PROBED = 50  # paths of a folder that are looked for, to tell where its images lie
+AHEAD = 2  # batches that are decoded while the models are at work on one
+LEAVING = 2  # slashes that stay when leading folders are dropped: patient/study/view
+NAMED = 40  # columns, and characters of each, that an error shows
+LINE = re.compile("\r\n|\r|\n")
 
 
 def read_views(source: Path) -> tuple[list[str], list[str]]:
     """The columns Path and Frontal/Lateral (blank where there is none) of a CSV, as they are.
 
-    Without blank rows and each path once, in the order of the first.
+    Without blank rows and each path once, in the order of the first. Bytes that are not UTF-8 stay what they are, as
+    Python's surrogates: file names are bytes. Raises Failure.
     """
     try:
-        with source.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            if "Path" not in (reader.fieldnames or []):
-                raise Failure(f"{source} has no column Path; its columns are {', '.join(reader.fieldnames or [])}")
-            views: dict[str, str] = {}
-            for row in reader:
-                if (row["Path"] or "").strip():
-                    views.setdefault(row["Path"], row.get("Frontal/Lateral") or "")
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        text = _decoded(source.read_bytes()).lstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
         raise Failure(f"{source} could not be read: {error}") from error
+    first = LINE.split(text, maxsplit=1)[0]
+    delimiter = next((each for each in ";\t" if _position("Path", _fields(first, each)) is not None), ",")
+    header = _fields(first, delimiter)
+    column, word = _position("Path", header), _position("Frontal/Lateral", header)
+    if column is None:
+        names = ", ".join(name[:NAMED] for name in header[:NAMED])
+        raise Failure(f"{source} has no column Path; its columns are {names}")
+    views: dict[str, str] = {}
+    for row in _rows(text, delimiter, column):
+        # A path may hold the delimiter, and where it is the only column nobody quotes it.
+        path = delimiter.join(row) if len(header) == 1 else row[column] if column < len(row) else ""
+        if path.strip():
+            views.setdefault(path, row[word] if word is not None and word < len(row) else "")
     if not views:
         raise Failure(f"{source} has no rows")
     return list(views), list(views.values())
 
 
-def find_images(paths: Sequence[str], roots: Sequence[Path]) -> list[Path]:
-    """The images' files: under one root, whole or with leading folders dropped, the same way for every path.
-
-    Patient, study and view are never dropped: a picture of the same name may be somebody else's.
-    """
-    ways = [
-        (root, skipped)
-        for skipped in range(max(1, max(path.count("/") for path in paths) - 1))
-        for root in roots
-        if skipped == 0 or all(path.count("/") - skipped >= 2 for path in paths)
-    ]
-    probed = paths[:PROBED]
-    found = [sum(_is_file(_image(path, *way)) for path in probed) for way in ways]
-    best = ways[found.index(max(found))]  # the first of equals
-    if best != ways[0]:
-        tell(f"images are taken from {best[0]}" + f", without the first {best[1]} folders" * bool(best[1]))
-    return [_image(path, *best) for path in paths]
+def _decoded(raw: bytes) -> str:
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return raw.decode("utf-16")
+    return raw.decode("utf-8-sig", errors="surrogateescape")
 
 
-def _image(path: str, root: Path, skipped: int) -> Path:
-    return root.joinpath(*path.strip().split("/")[skipped:]) if skipped else root / path.strip()
-
-
-def _is_file(path: Path) -> bool:
+def _fields(line: str, delimiter: str) -> list[str]:
     try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name too long, or with a zero byte
-        return False
+        return next(csv.reader([line], delimiter=delimiter), [])
+    except csv.Error:  # a zero byte before Python 3.11, an endless field
+        return line.split(delimiter)
+
+
+def _position(name: str, header: Sequence[str]) -> int | None:
+    """Where a column is: by its name, else by its name in any case and with blanks around."""
+    for names, wanted in ((list(header), name), ([each.strip().lower() for each in header], name.lower())):
+        if wanted in names:
+            return names.index(wanted)
+    return None
+
+
+def _rows(text: str, delimiter: str, column: int) -> list[list[str]]:
+    """The rows below the header. A quote that is never closed must not swallow the rows that follow."""
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))[1:]
+    except csv.Error:
+        rows = []
+    if rows and not any(LINE.search(row[column]) for row in rows if column < len(row)):
+        return rows
+    return [_fields(line, delimiter) for line in LINE.split(text)[1:]]
+
+
+class Way(NamedTuple):
+    """Where a path leads: a folder that it continues, once so many leading folders of it are dropped."""
+
+    root: Path
+    skipped: int
+
+    def file(self, path: str) -> Path:
+        """The file that a path names."""
+        path = path.strip()
+        return self.root.joinpath(*path.split("/")[self.skipped :]) if self.skipped else self.root / path
+
+    def finds(self, path: str) -> bool:
+        """Whether the file is there."""
+        try:
+            return self.file(path).is_file()
+        except (OSError, ValueError):  # a name too long, or with a zero byte
+            return False
+
+
+def find_images(paths: Sequence[str], roots: Sequence[Path]) -> list[Way]:
+    """The way to each path's image: under one root, whole or with leading folders dropped.
+
+    It is the same for all paths of a folder of patients. Patient, study and view are never dropped: a picture of the
+    same name may be somebody else's.
+    """
+    folders: dict[str, list[int]] = {}
+    for row, path in enumerate(paths):
+        folders.setdefault(_folder_of_patients(path), []).append(row)
+    ways = [Way(roots[0], 0)] * len(paths)
+    told: set[Way] = {ways[0]}
+    best = ways[0]
+    for rows in folders.values():
+        probed = [paths[row] for row in rows[:: -(-len(rows) // PROBED)]]
+        best = _best(probed, roots, best)
+        if best not in told:
+            told.add(best)
+            skipped = f", without the first {best.skipped} folders" if best.skipped else ""
+            tell(f"images are taken from {best.root}{skipped}")
+        for row in rows:
+            ways[row] = best
+    return ways
+
+
+def _folder_of_patients(path: str) -> str:
+    parts = path.strip().rsplit("/", LEAVING + 1)
+    return parts[0] if len(parts) > LEAVING + 1 else ""
+
+
+def _best(probed: Sequence[str], roots: Sequence[Path], last: Way) -> Way:
+    """The way that finds most of these paths, the first of equals; what served the last folder, if it finds all."""
+    fewest = min(path.count("/") for path in probed)
+    if last.skipped <= max(0, fewest - LEAVING) and all(last.finds(path) for path in probed):
+        return last
+    ways = [Way(root, skipped) for skipped in range(max(1, fewest - LEAVING + 1)) for root in roots]
+    found = [sum(way.finds(path) for path in probed) for way in ways]
+    return ways[found.index(max(found))]
+
+
+class Batch(NamedTuple):
+    """What follows each other in a CSV: the rows whose image could be read, and those whose could not, with the reason.
+
+    `images` are the former's (B, 1, S, S), for every size S.
+    """
+
+    rows: list[int]
+    images: dict[int, Images]
+    lost: dict[int, str]
+
+
+def read_batches(
+    paths: Sequence[str], ways: Sequence[Way], sizes: Sequence[int], size_of_batch: int, threads: int
+) -> Iterator[Batch]:
+    """All rows in batches, decoded by `threads` threads while those before are at the models.
+
+    However many rows there are, memory holds the images of `AHEAD` batches and of the one that is handed out.
+    """
+
+    def read(row: int) -> Read:
+        try:
+            return [read_image(ways[row].file(paths[row]), size)[None] for size in sizes]
+        except Exception as error:  # whatever one image does, the other studies get their rows
+            return error
+
+    waiting = iter(range(len(paths)))
+    ahead: deque[Future[Read]] = deque()
+    pool = ThreadPoolExecutor(threads)
+    try:
+        for start in range(0, len(paths), size_of_batch):
+            room = (1 + AHEAD) * size_of_batch - len(ahead)
+            ahead.extend(pool.submit(read, row) for row in islice(waiting, room))
+            reads = [ahead.popleft().result() for _ in range(min(size_of_batch, len(paths) - start))]
+            yield _batch(start, reads, sizes)
+    finally:
+        for future in ahead:  # after a failure
+            future.cancel()
+        pool.shutdown()
+
+
+def _batch(start: int, reads: Sequence[Read], sizes: Sequence[int]) -> Batch:
+    rows, images, lost = [], [], {}
+    for row, read in enumerate(reads, start):
+        if isinstance(read, Exception):
+            lost[row] = " ".join(str(read).split()) or type(read).__name__
+        else:
+            rows.append(row)
+            images.append(read)
+    return Batch(rows, {size: np.stack([each[n] for each in images]) for n, size in enumerate(sizes) if rows}, lost)

@@ -1,9 +1,10 @@
 """Predict a CSV of radiographs offline, by `python predict.py INPUT.csv OUTPUT.csv`.
 
 Needs numpy, Pillow and onnxruntime, and the files beside it; no network, nothing of what trained the models. Reads the
-column Path (and Frontal/Lateral, if there is one), writes one row a study. Every study gets its row: a view that cannot
-be read is left out of its study, a study without a readable view gets the average of the validation studies, and both
-are named on stderr. A model of frontal views is asked about lateral ones only where a study has no readable frontal.
+column Path (and Frontal/Lateral, if there is one), writes one row a study, and nothing but OUTPUT.csv. Every study gets
+its row: a view that cannot be read is left out of its study, a study without a readable view gets the average of the
+validation studies; each is named on stderr, and they are counted at the end. A model of frontal views is asked about
+lateral ones only where a study has no readable frontal.
 """
 
 from __future__ import annotations
@@ -12,25 +13,36 @@ import argparse
 import csv
 import hashlib
 import json
+import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
+
+if __name__ == "__main__":  # in a bundle: its own files are found however Python was started, and none is added
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
+    sys.dont_write_bytecode = True
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else ONNX Runtime writes to HOME and asks for the network
 
 import numpy as np
 
-from cxr_cft.data.images import read_image
 from cxr_cft.data.odds import expit
+from cxr_cft.data.processors import processors
 from cxr_cft.data.studies import AGGREGATIONS, aggregate_views, without_laterals
 from cxr_cft.ensemble.blend import blend_scores
-from cxr_cft.submission.inputs import find_images, read_views
-from cxr_cft.submission.runtime import Model, load_models
+from cxr_cft.submission.inputs import Way, find_images, read_batches, read_views
+from cxr_cft.submission.runtime import DEVICES, Model, load_models
 from cxr_cft.submission.telling import Counter, Failure, tell
 
 if TYPE_CHECKING:
-    Images = np.ndarray[Any, np.dtype[np.uint8]]
     Floats = np.ndarray[Any, np.dtype[np.float64]]
 
+BATCH = 16
+BLOCK = 1 << 20  # bytes of a file that are in memory at once while its sum is taken
+UNPACKED = "wheels/"  # pip has looked at them; a server may go without
 
 HERE = Path(__file__).resolve().parent
 
@@ -45,119 +57,183 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=Path,
         help="folder that the paths continue, looked at first (else the working directory and the CSV's)",
     )
-    parser.add_argument("--batch-size", type=_positive, default=16, metavar="N", help="images at once (default: 16)")
+    parser.add_argument(
+        "--batch-size", type=_positive, default=BATCH, metavar="N", help=f"images at once (default: {BATCH})"
+    )
+    parser.add_argument(
+        "--threads", type=_positive, metavar="N", help="processors to use (default: all that this process may)"
+    )
+    parser.add_argument(
+        "--device", choices=DEVICES, default="auto", help="auto: CUDA where a device is, else the CPU (default: auto)"
+    )
+    parser.add_argument(
+        "--strict", action="store_true", help="exit with 1, after all is written, if a view could not be read"
+    )
     chosen = parser.parse_args(arguments)
+    warnings.simplefilter("ignore")  # of damaged metadata: Pillow and pydicom say much of images that they read well
     try:
-        predict(HERE, chosen.input, chosen.output, chosen.image_root, chosen.batch_size)
+        unreadable = predict(
+            HERE, chosen.input, chosen.output, chosen.image_root, chosen.batch_size, chosen.threads, chosen.device
+        )
     except Failure as failure:
-        print(f"error: {failure}", file=sys.stderr)  # noqa: T201 - a script's own output
+        tell(f"error: {failure}")
+        return 1
+    except KeyboardInterrupt:
+        tell("interrupted; nothing was written")
+        return 130
+    if unreadable and chosen.strict:
+        tell(f"error: {unreadable} views could not be read, which --strict does not let pass")
         return 1
     return 0
 
 
-def predict(bundle: Path, source: Path, output: Path, image_root: Path | None, batch_size: int) -> None:
-    """Predict the studies of `source` with the models of `bundle` and write them to `output`, all or nothing."""
+def predict(
+    bundle: Path,
+    source: Path,
+    output: Path,
+    image_root: Path | None = None,
+    batch_size: int = BATCH,
+    threads: int | None = None,
+    device: str = "auto",
+) -> int:
+    """Predict the studies of `source` with the models of `bundle` and write them to `output`, all or nothing.
+
+    Returns the number of views that could not be read. Raises Failure where there is no answer.
+    """
     if output.resolve() == source.resolve():
         raise Failure(f"the output would take the place of {source}; give another one")
+    threads = threads or processors()
     paths, words = read_views(source)
-    roots = [root for root in (image_root, Path.cwd(), source.resolve().parent) if root is not None]
-    files = find_images(paths, roots)
-    specification = load_specification(bundle)
-    for how in aggregations(specification):
-        if how not in AGGREGATIONS:
-            raise Failure(f"the bundle's code does not join views by {how}; package it again")
-    models = load_models(bundle, specification["members"])
-    tell(f"{len(models)} models on {next(iter(models.values())).provider}")
-
-    unreadable: dict[str, str] = {}
-    scores = _scores(models, specification, paths, files, batch_size, unreadable)
-    for member, part in zip(specification["members"], scores):  # noqa: B905 - strict is younger than 3.8
-        if member.get("views", "all") == "frontal":
-            drop_laterals(part, paths, words)
-    studies, blended = blend(specification, paths, scores)
-    lost = np.isnan(blended).any(axis=1)
-    blended[lost] = [specification["prior"][category] for category in specification["output"]]
-
-    for path, reason in unreadable.items():
-        tell(f"left out {path}: {reason}")
-    for row in np.flatnonzero(lost):
-        tell(f"no readable view of {studies[row]}: it gets the average of the validation studies")
-    write_rows(output, ["Study"] + specification["output"], studies, blended)
-    tell(f"wrote {len(studies)} studies to {output} ({len(unreadable)} of {len(paths)} views unreadable)")
-    if len(unreadable) == len(paths):
-        raise Failure("not one view could be read, so that every study has the same average; give --image-root")
+    with _file_for(output) as file:
+        specification = load_specification(bundle)
+        models = load_models(bundle, specification["members"], device, threads)
+        devices = " and ".join(sorted({model.provider for model in models.values()}))
+        tell(f"{len(models)} models on {devices}, {threads} threads")
+        roots = [root for root in (image_root, Path.cwd(), source.resolve().parent) if root is not None]
+        ways = find_images(paths, roots)
+        scores, unreadable = _scores(models, specification, paths, ways, batch_size, threads)
+        for member, part in zip(specification["members"], scores):  # noqa: B905 - strict is younger than 3.8
+            if member.get("views", "all") == "frontal":
+                drop_laterals(part, paths, words)
+        studies, blended = blend(specification, paths, scores)
+        unseen = np.isnan(blended).all(axis=1)
+        prior = np.array([specification["prior"][category] for category in specification["output"]])
+        for row in np.flatnonzero(unseen):
+            tell(f"no readable view of {studies[row]}: it gets the average of the validation studies")
+        write_rows(file, ["Study"] + specification["output"], studies, np.where(np.isnan(blended), prior, blended))
+    tell(
+        f"wrote {len(studies)} studies to {output} "
+        f"({unreadable} of {len(paths)} views unreadable, {unseen.sum()} studies by the prior)"
+    )
+    if unreadable == len(paths):
+        tell("WARNING: not one view could be read, so that every study has the same average; give --image-root")
+    return unreadable
 
 
 def load_specification(bundle: Path) -> dict[str, Any]:
-    """submission.json, after every file of the bundle was checked against manifest.json."""
+    """submission.json, after every file of the bundle was checked against manifest.json. Raises Failure."""
     try:
         manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
         for name, expected in manifest["sha256"].items():
-            if hashlib.sha256((bundle / name).read_bytes()).hexdigest() != expected:
+            if Path(name).is_absolute() or ".." in Path(name).parts:
+                raise Failure(f"the bundle in {bundle} names a file outside of it, {name}; unpack the bundle again")
+            if not name.startswith(UNPACKED) and _sum(bundle / name) != expected:
                 raise Failure(f"{bundle / name} is not the file that was packaged; unpack the bundle again")
         specification: dict[str, Any] = json.loads((bundle / "submission.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, KeyError) as error:
         raise Failure(f"the bundle in {bundle} is damaged: {error}") from error
+    for how in aggregations(specification):
+        if how not in AGGREGATIONS:
+            raise Failure(f"the bundle's code does not join views by {how}; package it again")
     return specification
 
 
-def write_rows(output: Path, header: Sequence[str], names: Sequence[str], values: Floats) -> None:
-    """Write a CSV beside its final name and rename it; numbers in full, so that no two become one."""
-    beside = output.with_name(output.name + ".partial")
+def _sum(path: Path) -> str:
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        for block in iter(partial(file.read, BLOCK), b""):
+            found.update(block)
+    return found.hexdigest()
+
+
+@contextmanager
+def _file_for(output: Path) -> Iterator[IO[str]]:
+    """A file beside `output` that takes its place at the end: made at once, for hours of work must not be in vain.
+
+    Where that cannot be, for `output` is a device or mounted alone into a container, it is written to itself.
+    """
+    output = output.resolve()
+    beside = output.with_name(f".{output.name}.{os.getpid()}.partial")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(header)
-            writer.writerows([name] + [repr(float(value)) for value in row] for name, row in zip(names, values))  # noqa: B905
-        beside.replace(output)
+        if output.exists() and not output.is_file():
+            if output.is_dir():
+                raise Failure(f"{output} is a folder; give the name of a file")
+            beside = output
+        try:
+            file = _text(beside, "w")
+        except OSError:
+            if not output.is_file():
+                raise
+            beside, file = output, _text(output, "r+")
+        try:
+            with file:
+                yield file
+                if beside == output and output.is_file():
+                    file.truncate()
+            if beside != output:
+                try:
+                    beside.replace(output)
+                except OSError:
+                    output.write_bytes(beside.read_bytes())
+        finally:
+            if beside != output:
+                with suppress(OSError):  # in its place by now
+                    beside.unlink()
     except OSError as error:
         raise Failure(f"{output} could not be written: {error}") from error
+
+
+def _text(path: Path, mode: str) -> IO[str]:
+    return path.open(mode, newline="", encoding="utf-8", errors="surrogateescape")  # bytes in names stay as they are
+
+
+def write_rows(file: IO[str], header: Sequence[str], names: Sequence[str], values: Floats) -> None:
+    """Write a CSV, numbers in full, so that no two become one."""
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([name] + [repr(float(value)) for value in row] for name, row in zip(names, values))  # noqa: B905
 
 
 def _scores(
     models: dict[str, Model],
     specification: dict[str, Any],
     paths: Sequence[str],
-    files: Sequence[Path],
+    ways: Sequence[Way],
     batch_size: int,
-    unreadable: dict[str, str],
-) -> Floats:
+    threads: int,
+) -> tuple[Floats, int]:
     """Probabilities (M, views, C) of the output's categories, each model run once for all of its members.
 
-    They are nan where a view could not be read, which is noted in `unreadable`, and where a member lacks a category.
+    They are nan where a view could not be read, and where a member lacks a category. Returns the number of the former
+    as well.
     """
     members, output = specification["members"], specification["output"]
     scores = np.full((len(members), len(paths), len(output)), np.nan)
     sizes = sorted({model.size for model in models.values()})
     predicted = [[c for c, name in enumerate(output) if name in member["categories"]] for member in members]
-    counter = Counter(len(paths))
-    for start in range(0, len(paths), batch_size):
-        rows, images = _read(range(start, min(start + batch_size, len(paths))), paths, files, sizes, unreadable)
-        logits = {name: model.logits(images[model.size]) for name, model in models.items()} if rows else {}
-        for m, member in enumerate(members if rows else []):
+    counter, done, unreadable = Counter(len(paths)), 0, 0
+    for batch in read_batches(paths, ways, sizes, batch_size, threads):
+        for row, reason in batch.lost.items():
+            tell(f"left out {paths[row]}: {reason}")
+        logits = {name: model.logits(batch.images[model.size]) for name, model in models.items()} if batch.rows else {}
+        for m, member in enumerate(members if batch.rows else []):
             columns = [member["first"] + member["categories"].index(output[c]) for c in predicted[m]]
-            scores[m][np.ix_(rows, predicted[m])] = expit(logits[member["model"]][:, columns])
-        counter.tell(min(start + batch_size, len(paths)))
-    return scores
-
-
-def _read(
-    rows: Sequence[int], paths: Sequence[str], files: Sequence[Path], sizes: Sequence[int], unreadable: dict[str, str]
-) -> tuple[list[int], dict[int, Images]]:
-    """The rows whose image could be read, and their images (B, 1, S, S) for every size that a member wants."""
-    found: list[int] = []
-    images: dict[int, list[Images]] = {size: [] for size in sizes}
-    for row in rows:
-        try:
-            read = [read_image(files[row], size) for size in sizes]
-        except Exception as error:  # whatever one image does, the other studies get their rows
-            unreadable[paths[row]] = str(error) or type(error).__name__
-            continue
-        found.append(row)
-        for size, image in zip(sizes, read):  # noqa: B905 - strict is younger than 3.8
-            images[size].append(image[None])
-    return found, {size: np.stack(read) for size, read in images.items() if read}
+            scores[m][np.ix_(batch.rows, predicted[m])] = expit(logits[member["model"]][:, columns])
+        unreadable += len(batch.lost)
+        done += len(batch.rows) + len(batch.lost)
+        counter.tell(done)
+    return scores, unreadable
 
 
 def aggregations(specification: dict[str, Any]) -> list[str]:

@@ -12,30 +12,67 @@ import numpy as np
 import onnxruntime
 
 from cxr_cft.data.images import preprocessing
-from cxr_cft.submission.telling import Failure
+from cxr_cft.data.processors import processors
+from cxr_cft.submission.telling import Failure, tell
 
 if TYPE_CHECKING:
     Images = np.ndarray[Any, np.dtype[np.uint8]]
     Floats = np.ndarray[Any, np.dtype[np.float64]]
 
+DEVICES = ("auto", "cpu", "cuda")
+CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+GPU_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/nvhost-ctrl-gpu")
+"""Of which a machine with an NVIDIA GPU has one: Linux, Linux inside Windows, Jetson."""
+
 
 class Model:
     """One ONNX file of the bundle, ready to run: a backbone, and the logits of its heads side by side."""
 
-    def __init__(self, path: Path):
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = processors()
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        self.session = onnxruntime.InferenceSession(
-            str(path), options, providers=wanted_providers(onnxruntime.get_available_providers())
-        )
-        self.provider = self.session.get_providers()[0].replace("ExecutionProvider", "")
+    def __init__(self, path: Path, device: str = "auto", threads: int | None = None):
+        """Load the file for a device of `DEVICES`, and try it there. Raises Failure if it cannot run on the CPU."""
+        self.path, self.threads = path, threads or processors()
+        wanted = on_cuda(device, onnxruntime.get_available_providers())
+        if device == "cuda" and not wanted:
+            tell(f"WARNING: no CUDA device is here; {path.name} runs on the CPU")
+        self._open([CUDA, CPU] if wanted else [CPU])
         told = self.session.get_modelmeta().custom_metadata_map
         self.preprocessing = json.loads(told["preprocessing"])
         self.size = int(self.preprocessing["size"])
         categories = json.loads(told["categories"])
         self.columns = [(head, category) for head in json.loads(told["heads"]) for category in categories]
+        self._try()
+
+    def _open(self, providers: list[str]) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            self.session = onnxruntime.InferenceSession(str(self.path), options, providers=providers)
+        except Exception as error:
+            if providers[0] == CUDA:
+                tell(f"WARNING: CUDA failed ({_line(error)}); {self.path.name} runs on the CPU")
+                return self._open([CPU])
+            raise Failure(f"{self.path} cannot be loaded: {_line(error)}") from error
+        self.provider = self.session.get_providers()[0].replace("ExecutionProvider", "")
+        if providers[0] == CUDA and self.provider != "CUDA":  # the library says nothing of it
+            tell(f"WARNING: ONNX Runtime could not use the CUDA device; {self.path.name} runs on the CPU")
+        return None
+
+    def _try(self) -> None:
+        """Run it on a black image, so that what cannot run is known before images are waited for."""
+        black = np.zeros((1, 1, self.size, self.size), dtype=np.uint8)
+        try:
+            self._run(black)
+        except Exception as error:
+            if self.provider == "CPU":
+                raise Failure(f"{self.path} cannot be run: {_line(error)}") from error
+            self._leave_cuda(error)
+            self._try()
+
+    def _leave_cuda(self, error: Exception) -> None:
+        tell(f"WARNING: CUDA failed ({_line(error)}); {self.path.name} goes on on the CPU")
+        self._open([CPU])
 
     def check(self, member: dict[str, Any]) -> None:
         """Raise Failure unless the model takes the images and has the columns that submission.json says it does."""
@@ -48,29 +85,45 @@ class Model:
             raise Failure(f"{member['model']} is not what submission.json says of {member['name']}; package it again")
 
     def logits(self, images: Images) -> Floats:
-        """Logits (B, columns) of images (B, 1, S, S)."""
+        """Logits (B, columns) of images (B, 1, S, S); nan for an image that the model fails on or gives no number for.
+
+        A batch that fails, for want of memory above all, is tried again by halves, and on the CPU at last.
+        """
+        try:
+            found = self._run(images)
+        except Exception as error:
+            if len(images) > 1:
+                half = len(images) // 2
+                return np.concatenate([self.logits(images[:half]), self.logits(images[half:])])
+            if self.provider != "CPU":
+                self._leave_cuda(error)
+                return self.logits(images)
+            tell(f"{self.path.name} failed on an image: {_line(error)}")
+            found = np.full((1, len(self.columns)), np.nan)
+        return np.where(np.isfinite(found), found, np.nan)
+
+    def _run(self, images: Images) -> Floats:
         return np.asarray(self.session.run(["logits"], {"images": images})[0], dtype=np.float64)
 
 
-def load_models(bundle: Path, members: Sequence[dict[str, Any]]) -> dict[str, Model]:
+def load_models(
+    bundle: Path, members: Sequence[dict[str, Any]], device: str = "auto", threads: int | None = None
+) -> dict[str, Model]:
     """The members' models by file name, each once. Raises Failure if one is not what submission.json says."""
     models: dict[str, Model] = {}
     for member in members:
         if member["model"] not in models:
-            models[member["model"]] = Model(bundle / member["model"])
+            models[member["model"]] = Model(bundle / member["model"], device, threads)
         models[member["model"]].check(member)
     return models
 
 
-def processors() -> int:
-    """How many processors this process may use: in a container fewer than the machine has."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
-        return os.cpu_count() or 1
+def on_cuda(device: str, available: Sequence[str]) -> bool:
+    """Whether to run on CUDA: where a device really is, since the library lists its provider on any machine."""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all").strip() in ("", "-1")
+    here = not hidden and any(Path(file).exists() for file in GPU_FILES)
+    return device != "cpu" and CUDA in available and here
 
 
-def wanted_providers(available: Sequence[str]) -> list[str]:
-    """CUDA where a device really is (the library lists it on any machine), then the CPU."""
-    cuda = "CUDAExecutionProvider" in available and Path("/dev/nvidiactl").exists()
-    return ["CUDAExecutionProvider", "CPUExecutionProvider"] if cuda else ["CPUExecutionProvider"]
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

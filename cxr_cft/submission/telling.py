@@ -6,7 +6,7 @@ import sys
 import time
 from contextlib import suppress
 
-EVERY = 15.0  # seconds between two lines of progress, where stderr is a file
+EVERY = 60.0  # seconds between two lines of progress, where stderr is no terminal
 
 
 class Failure(Exception):  # noqa: N818 - what it is to whoever reads the script
@@ -14,14 +14,22 @@ class Failure(Exception):  # noqa: N818 - what it is to whoever reads the script
 
 
 def tell(message: str) -> None:
-    """Say a line on stderr, if anybody listens: what is written does not hang on what is said."""
+    """Say a line on stderr, if anybody listens: what is written does not hang on what is said.
+
+    Of what a CSV brings, only what can be printed reaches a terminal as it is.
+    """
+    message = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in message)
     if sys.stderr is not None:
         with suppress(OSError, ValueError):  # a pipe whose reader has gone, a closed file
-            print(message, file=sys.stderr, flush=True)  # noqa: T201 - a script's own output
+            print(f"\r{message}\033[K" if _terminal() else message, file=sys.stderr, flush=True)  # noqa: T201 - a script's own output
+
+
+def _terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 class Counter:
-    """Progress on stderr: one line that counts on a terminal, a line now and then in a file."""
+    """Progress on stderr: one line that counts on a terminal, a line a minute elsewhere."""
 
     def __init__(self, total: int):
         self.total = total
@@ -32,8 +40,9 @@ class Counter:
         now = time.monotonic()
         rate = done / max(now - self.begin, 1e-9)
         line = f"{done} of {self.total} views, {rate:.1f} a second, {(self.total - done) / rate:.0f} s left"
-        if sys.stderr.isatty():
-            print(f"\r{line}\033[K", end="\n" if done == self.total else "", file=sys.stderr, flush=True)  # noqa: T201
+        if _terminal():
+            with suppress(OSError, ValueError):
+                print(f"\r{line}\033[K", end="\n" if done == self.total else "", file=sys.stderr, flush=True)  # noqa: T201
         elif now - self.told > EVERY:
             tell(line)
             self.told = now

@@ -1,162 +1,279 @@
-"""A bundle's rehearsal: run as the server runs it, from a read-only copy, without a network, and its output checked."""
+"""A bundle's rehearsal: inspected, run as the server runs it on a made hidden set and on a CSV, its output checked."""
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
-import sys
-import tempfile
-import threading
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from cxr_cft.artifacts import replacing
-from cxr_cft.data.labels import COMPETITION
-from cxr_cft.data.phantoms import write_phantoms
-from cxr_cft.data.predictions import read_predictions
-from cxr_cft.data.studies import study_of
-from cxr_cft.data.table import read_frame, read_table
-from cxr_cft.errors import SubmissionError, first_few
+from cxr_cft.artifacts import Run, replacing
+from cxr_cft.data.table import read_frame
+from cxr_cft.errors import RunError, SubmissionError, first_few
 from cxr_cft.progress import SILENT, Progress
+from cxr_cft.submission.rehearsal.asked import Asked, alone, first_views, read_asked, without
+from cxr_cft.submission.rehearsal.hidden import Sizes, make_hidden, make_plain
+from cxr_cft.submission.rehearsal.inspection import AGAIN, inspect_bundle
+from cxr_cft.submission.rehearsal.reference import (
+    ENSEMBLE,
+    allowed_difference,
+    find_runs,
+    has_other_weights,
+    largest_difference,
+)
+from cxr_cft.submission.rehearsal.rules import check_answer, check_digits, read_scores
+from cxr_cft.submission.rehearsal.rules import check_output as check_output
+from cxr_cft.submission.rehearsal.sandbox import Ran, Sandbox, sandbox, told_isolation, usable_cores
+from cxr_cft.submission.rehearsal.verdict import Pace, Verdict
+from cxr_cft.submission.rehearsal.verdict import Rehearsal as Rehearsal
 
-OUTPUT = "output.csv"
-TIME_LIMIT = 3600.0  # seconds; the server's is not published (assumed)
-HIDDEN_PATIENTS = 40  # of the made hidden set, of which some ten studies are asked for (assumed)
-HIDDEN_SIZE = 320  # pixels of their short side, as in CheXpert-small
-UNREADABLE = re.compile(r"\((\d+) of \d+ views unreadable\)")
+TIMED_VIEWS = 40  # in full resolution, to measure a rate by; more than two batches of the script (assumed)
+LONG = 60.0  # seconds from which on a CSV's first rows are enough for running them twice (assumed)
+FIRST_VIEWS = 200  # those: some four fifths of CheXpert's validation set
+SUMMARY = re.compile(r"wrote (\d+) studies to .* \((\d+) of (\d+) views unreadable, (\d+) studies by the prior\)")
 
 
 @dataclass(frozen=True)
-class Rehearsal:
-    """What a rehearsal found: the output CSV, its studies, seconds, unreadable views, and whether the network was cut.
+class _Stage:
+    """What all steps of a rehearsal share; `runs` is a line that says why not where there are none to compare with."""
 
-    `missing` names the competition's categories that the output has not: without them its evaluator rejects it.
+    bundle: Path
+    specification: dict[str, Any]
+    box: Sandbox
+    runs: Mapping[str, Run] | str
+    progress: Progress
+
+
+def verify(
+    bundle: Path,
+    csv: Path | None,
+    output: Path,
+    progress: Progress = SILENT,
+    *,
+    image_root: Path | None = None,
+    weights: Path | None = None,
+    sizes: Sizes | None = None,
+) -> Verdict:
+    """Inspect a bundle as a stranger's, and rehearse it on a made hidden set and, if there is one, on `csv`.
+
+    Nothing of the bundle is run before it was found to be as packaged. `output` is what it wrote for `csv`, else for
+    the made set, and is written only if all passes. Its numbers are held against those of the runs under `weights`.
+    Raises SubmissionError, one line that says what to mend.
     """
-
-    output: Path
-    studies: int
-    seconds: float
-    unreadable: int
-    offline: bool
-    missing: tuple[str, ...]
+    _check_paths(csv, output)
+    specification, names = inspect_bundle(bundle)
+    progress.note(f"{len(names)} files are as packaged, and nothing else is there")
+    with sandbox(bundle, names) as box:
+        progress.note(told_isolation(box))
+        stage = _Stage(bundle, specification, box, _runs(specification, weights), progress)
+        asked = None if csv is None else read_asked(csv, image_root)
+        made = _rehearse_made(stage, sizes or Sizes())
+        if weights is not None and has_other_weights(specification, weights):
+            made.findings.append(
+                f"its weights are not those in use in {weights / ENSEMBLE}; if they should be, {AGAIN}"
+            )
+        pace = _measure(stage, sizes or Sizes())
+        given = None if asked is None else _rehearse_given(stage, asked)
+        written = given or made
+        with replacing(output) as beside:
+            shutil.copyfile(written.output, beside)
+        written.output = output
+        return Verdict(made, given, pace, told_isolation(box))
 
 
 def rehearse(
-    bundle: Path, csv: Path | None, output: Path, progress: Progress = SILENT, *, image_root: Path | None = None
+    bundle: Path,
+    csv: Path,
+    output: Path,
+    progress: Progress = SILENT,
+    *,
+    image_root: Path | None = None,
+    weights: Path | None = None,
 ) -> Rehearsal:
-    """Run a copy of the bundle as `python src/predict.py INPUT OUTPUT` on `csv`, and check what comes out.
+    """`verify` without the made hidden set: the bundle inspected, and run on `csv` alone."""
+    _check_paths(csv, output)
+    specification, names = inspect_bundle(bundle)
+    with sandbox(bundle, names) as box:
+        stage = _Stage(bundle, specification, box, _runs(specification, weights), progress)
+        found = _rehearse_given(stage, read_asked(csv, image_root))
+        with replacing(output) as beside:
+            shutil.copyfile(found.output, beside)
+        found.output = output
+        return found
 
-    The copy is read-only; the data's folder is linked into the working directory, above `src`, as on the competition's
-    server; of the environment only PATH, HOME and the locale are left; where the system allows it, the run has no
-    network. Without a CSV the bundle answers for made radiographs. `output` is written only if it passes. Raises
-    SubmissionError if the script fails, could read no image, or its output does not answer the input.
-    """
-    if not (bundle / "predict.py").is_file():
-        raise SubmissionError(
-            f"{bundle} is no bundle: it has no predict.py; make one with `cxr-cft package-submission`"
-        )
+
+def _check_paths(csv: Path | None, output: Path) -> None:
     if output.is_dir() or (csv is not None and output.resolve() == csv.resolve()):
         raise SubmissionError(f"the output cannot be written to {output}; give another --out")
-    with tempfile.TemporaryDirectory() as name:
-        place = Path(name)
-        if csv is None:
-            write_phantoms(place / "hidden", patients=HIDDEN_PATIENTS, size=HIDDEN_SIZE, progress=progress)
-            csv = place / "hidden" / "test.csv"
-        _link_images(csv, image_root, place)
-        begin = time.perf_counter()
-        offline, told = _run(bundle, csv.resolve(), place, progress)
-        seconds = time.perf_counter() - begin
-        written = place / OUTPUT
-        studies, missing = check_output(written, csv)
-        counts = UNREADABLE.search(told)
-        unreadable = int(counts.group(1)) if counts else 0
-        with replacing(output) as beside:
-            shutil.copyfile(written, beside)
-        return Rehearsal(output, studies, seconds, unreadable, offline, missing)
 
 
-def check_output(output: Path, csv: Path) -> tuple[int, tuple[str, ...]]:
-    """Hold an output CSV against the competition's rules; returns the number of studies, and the categories it lacks.
-
-    Raises SubmissionError for a header that differs, a study that is missing, added or written otherwise, and (as
-    PredictionsError) for a doubled study or a score that is no finite number.
-    """
-    frame = read_frame(output)
-    header, wanted = list(frame.columns), ["Study", *COMPETITION]
-    missing = tuple(category for category in COMPETITION if category not in header)
-    if header[0] != "Study" or (not missing and header != wanted):
-        raise SubmissionError(f"{output}: the header is {','.join(header)}, not {','.join(wanted)}")
-    read_predictions(output, header[1:])
-    given, asked = set(frame["Study"]), {study_of(path) for path in read_frame(csv)["Path"] if path.strip()}
-    for what, studies in (("lacks", asked - given), ("adds", given - asked)):
-        if studies:
-            raise SubmissionError(f"{output} {what} {len(studies)} studies: {first_few(sorted(studies))}")
-    return len(given), missing
+def _runs(specification: Mapping[str, Any], weights: Path | None) -> Mapping[str, Run] | str:
+    if weights is None:
+        return "no folder of runs was given"
+    try:
+        return find_runs(specification, weights)
+    except RunError as error:
+        return str(error)
 
 
-def _link_images(csv: Path, image_root: Path | None, place: Path) -> None:
-    """Let the paths' top folder lie in `place`, as the server mounts it."""
-    table = read_table(csv, csv.resolve().parent, [], labelled=False, image_root=image_root)
-    top = table.paths[0].split("/")[0]
-    source = table.images.resolve() if table.skipped else table.images.resolve() / top
-    if top and not (place / top).exists() and source.exists():
-        (place / top).symlink_to(source)
+# ---- the made hidden set
 
 
-def _run(bundle: Path, csv: Path, place: Path, progress: Progress) -> tuple[bool, str]:
-    """Run the script in `place`; returns whether the network was cut, and what the script told."""
-    isolation = _without_network()
-    copy = place / "src"
-    shutil.copytree(bundle, copy)
-    _read_only(copy)
-    # The link in a virtual environment, not what it points to, is what finds the environment's libraries.
-    command = [*isolation, sys.executable, "-B", "src/predict.py", str(csv), OUTPUT]
-    environment = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "LC_ALL") if key in os.environ}
-    told = []
-    with subprocess.Popen(  # noqa: S603 - the command is our own
-        command, cwd=place, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    ) as process:
-        limit = threading.Timer(TIME_LIMIT, process.kill)
-        limit.start()
-        try:
-            for line in process.stderr or ():
-                told.append(line.rstrip())
-                progress.note(f"predict.py: {told[-1]}")
-        except BaseException:
-            process.kill()
-            raise
-        finally:
-            late = not limit.is_alive()
-            limit.cancel()
-    _writable(copy)
-    if late:
-        raise SubmissionError(f"{bundle}: predict.py had not finished after {TIME_LIMIT:.0f} seconds")
-    if process.returncode != 0:
-        last = (told or ["it said nothing"])[-1]
-        raise SubmissionError(f"{bundle}: predict.py failed with exit code {process.returncode}: {last}")
-    return bool(isolation), "\n".join(told)
+def _rehearse_made(stage: _Stage, sizes: Sizes) -> Rehearsal:
+    """Run the made set, twice; every study, view and fault of it is known."""
+    stage.progress.note("making a hidden set")
+    folder = stage.box.folder / "hidden"
+    folder.mkdir()
+    asked = make_hidden(folder, sizes)
+    stage.progress.note(
+        f"running it on {len(asked.studies)} studies, {len(asked.views)} views of every kind, of which "
+        f"{len(asked.unreadable)} cannot be read"
+    )
+    ran = stage.box.run(asked.csv, asked.shown)
+    found = _checked(stage, asked, ran, "the made hidden set")
+    _check_left_out(stage, asked, ran)
+    _check_prior(stage, asked, ran)
+    _check_again(stage, asked, ran, "the made hidden set")
+    _compare(stage, asked, found, "the made hidden set")
+    return found
 
 
-def _without_network() -> Sequence[str]:
-    """The prefix of a command that cuts the network, or nothing where this system does not allow it."""
-    unshare = shutil.which("unshare")
-    if unshare is None:
-        return ()
-    prefix = (unshare, "--user", "--map-root-user", "--net")
-    tried = subprocess.run([*prefix, "true"], capture_output=True)  # noqa: S603 - the command is our own
-    return prefix if tried.returncode == 0 else ()
+def _check_left_out(stage: _Stage, asked: Asked, ran: Ran) -> None:
+    """The views that were left out are those that cannot be read, each named, and the studies without one too."""
+    told = {line.removeprefix("left out ") for line in ran.told if line.startswith("left out ")}
+    for view in asked.unreadable:
+        named = {line for line in told if line.startswith(f"{view}: ")}
+        if not named:
+            raise SubmissionError(f"{stage.bundle}: predict.py did not say that it left out {view}; {AGAIN}")
+        told -= named
+    if told:
+        raise SubmissionError(f"{stage.bundle}: predict.py could not read what can be read: {min(told)}; {AGAIN}")
+    for study in asked.lost:
+        if not any(line.startswith(f"no readable view of {study}: ") for line in ran.told):
+            raise SubmissionError(f"{stage.bundle}: predict.py did not say that it saw no view of {study}; {AGAIN}")
+    counted = _counts(stage, ran)[1:]
+    if counted != (len(asked.unreadable), len(asked.views), len(asked.lost)):
+        raise SubmissionError(
+            f"{stage.bundle}: predict.py counted {counted[0]} of {counted[1]} views unreadable and {counted[2]} studies"
+            f" by the prior, where it is {len(asked.unreadable)} of {len(asked.views)} and {len(asked.lost)}; {AGAIN}"
+        )
 
 
-def _read_only(folder: Path) -> None:
-    for path in [*folder.rglob("*"), folder]:
-        path.chmod(0o555 if path.is_dir() else 0o444)
+def _check_prior(stage: _Stage, asked: Asked, ran: Ran) -> None:
+    output, prior = stage.specification["output"], stage.specification["prior"]
+    for study, row in zip(asked.lost, read_scores(ran.output, asked.lost, output), strict=True):
+        for category, score in zip(output, row.tolist(), strict=True):
+            if score != prior[category]:
+                raise SubmissionError(
+                    f"{stage.bundle}: {study} has no readable view, and {score!r} for {category} where the stored prior"
+                    f" is {prior[category]!r}; {AGAIN}"
+                )
 
 
-def _writable(folder: Path) -> None:
-    folder.chmod(0o755)
-    for path in folder.rglob("*"):
-        path.chmod(0o755 if path.is_dir() else 0o644)
+def _measure(stage: _Stage, sizes: Sizes) -> Pace:
+    """Run one view and many, in full resolution and with leading folders that are to be dropped."""
+    stage.progress.note(f"measuring its speed on {TIMED_VIEWS} views in full resolution")
+    seconds = []
+    for views in (1, TIMED_VIEWS):
+        asked = make_plain(stage.box.folder / f"plain {views}", views, sizes)
+        ran = stage.box.run(asked.csv, asked.shown)
+        _checked(stage, asked, ran, "full-resolution views whose leading folders are gone")
+        if _counts(stage, ran)[1]:
+            lost = next((line for line in ran.told if line.startswith("left out ")), "it does not say which")
+            raise SubmissionError(
+                f"{stage.bundle}: predict.py did not find images by dropping their paths' leading folders: {lost}; "
+                f"{AGAIN}"
+            )
+        seconds.append(ran.seconds)
+    each = max(seconds[1] - seconds[0], 1e-3) / (TIMED_VIEWS - 1)
+    return Pace(max(seconds[0] - each, 0.0), 1 / each, usable_cores())
+
+
+# ---- a user's CSV
+
+
+def _rehearse_given(stage: _Stage, asked: Asked) -> Rehearsal:
+    name = asked.csv.name
+    stage.progress.note(f"running it on {name}: {len(asked.studies)} studies, {len(asked.views)} views")
+    ran = stage.box.run(asked.csv, asked.shown, stage.progress)
+    found = _checked(stage, asked, ran, name)
+    if found.unreadable == found.views:
+        raise SubmissionError(
+            f"not one of the {found.views} views of {asked.csv} could be read, so that every study has the same "
+            "average; give --image-root"
+        )
+    told = [line for line in ran.told if line.startswith("left out ")]
+    gone = [view for view in asked.views if any(line.startswith(f"left out {view}: ") for line in told)]
+    asked = without(asked, gone)
+    if found.unreadable:
+        found.findings.append(f"{name}: {found.unreadable} of {found.views} views could not be read: {first_few(gone)}")
+    part, whole = first_views(asked, FIRST_VIEWS), name
+    if len(part.views) < len(asked.views):
+        whole = f"the first {len(part.views)} of {len(asked.views)} views of {name}"
+    if ran.seconds > LONG and whole != name:
+        short = alone(part, stage.box.folder / "first.csv")
+        stage.progress.note(f"running {whole}")
+        _check_again(stage, short, stage.box.run(short.csv), whole)
+    else:
+        _check_again(stage, asked, ran, name)
+    _compare(stage, part, found, whole)
+    return found
+
+
+# ---- what every output is held to
+
+
+def _checked(stage: _Stage, asked: Asked, ran: Ran, name: str) -> Rehearsal:
+    said = f"{stage.bundle}: the output for {name}"
+    missing = check_answer(ran.output, asked.studies, said)
+    columns = list(read_frame(ran.output).columns)[1:]
+    if columns != stage.specification["output"]:
+        raise SubmissionError(f"{said} has the columns {', '.join(columns)}, which are not submission.json's; {AGAIN}")
+    check_digits(ran.output, stage.specification["prior"], said)
+    studies, unreadable, views, unseen = _counts(stage, ran)
+    if (studies, views) != (len(asked.studies), len(asked.views)):
+        raise SubmissionError(
+            f"{said}: it counted {studies} studies and {views} views, where there are {len(asked.studies)} and "
+            f"{len(asked.views)}; {AGAIN}"
+        )
+    findings = [f"predict.py left files behind: {first_few(ran.left)}"] if ran.left else []
+    return Rehearsal(ran.output, studies, views, ran.seconds, unreadable, unseen, missing, name, findings=findings)
+
+
+def _counts(stage: _Stage, ran: Ran) -> tuple[int, int, int, int]:
+    """Studies, unreadable views, views, and studies by the prior, as the script's summary has them."""
+    summary = next((found for line in reversed(ran.told) if (found := SUMMARY.search(line))), None)
+    if summary is None:
+        raise SubmissionError(f"{stage.bundle}: predict.py does not count at its end what it could not read; {AGAIN}")
+    studies, unreadable, views, unseen = map(int, summary.groups())
+    return studies, unreadable, views, unseen
+
+
+def _check_again(stage: _Stage, asked: Asked, ran: Ran, name: str) -> None:
+    """Run it once more; the bytes must be the same."""
+    stage.progress.note(f"running {name} again")
+    again = stage.box.run(asked.csv, asked.shown)
+    first, second = ran.output.read_bytes().splitlines(), again.output.read_bytes().splitlines()
+    if first != second:
+        differing = sum(one != other for one, other in zip(first, second, strict=False))
+        raise SubmissionError(
+            f"{stage.bundle}: predict.py gave {differing} other rows when {name} was run again; what the server scores "
+            f"must not depend on chance: {AGAIN}"
+        )
+
+
+def _compare(stage: _Stage, asked: Asked, found: Rehearsal, name: str) -> None:
+    """Hold the output against the package's own predictions, where the runs are there."""
+    if isinstance(stage.runs, str):
+        found.findings.append(f"{name} was not compared with `cxr-cft predict`: {stage.runs}")
+        return
+    stage.progress.note(f"predicting {name} with the package")
+    off, where = largest_difference(stage.specification, stage.runs, asked, found.output, stage.progress)
+    found.difference, found.allowed = off, allowed_difference(stage.specification)
+    if found.allowed is not None and not off <= found.allowed:
+        raise SubmissionError(
+            f"{stage.bundle}: on {name} it is {off:.1e} from what the package predicts, at most {found.allowed:.1e} is "
+            f"allowed ({where}); {AGAIN}"
+        )

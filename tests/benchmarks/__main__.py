@@ -18,7 +18,9 @@ BENCHMARKS = (
     "input_speed",
     "training_speed",
     "training_memory",
+    "export_graph",
     "throughput",
+    "prediction_limits",
     "demo_seeds",
 )
 

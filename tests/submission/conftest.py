@@ -171,3 +171,39 @@ def edited():
         return copy
 
     return edited
+
+
+@pytest.fixture
+def faulty(bundle, tmp_path):
+    """A function that copies the bundle, lets `edit` loose on the folder, and has the manifest vouch for the result."""
+
+    def faulty(edit=None, *, vouch=True):
+        copy = shutil.copytree(bundle.folder, tmp_path / "faulty")
+        if edit is not None:
+            edit(copy)
+        if vouch:
+            manifest = copy / "manifest.json"
+            files = sorted(path for path in copy.rglob("*") if path.is_file() and path != manifest)
+            sums = {path.relative_to(copy).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+            manifest.write_text(json.dumps({"sha256": sums}))
+        return copy
+
+    return faulty
+
+
+@pytest.fixture
+def misbehaving(faulty):
+    """A function: a bundle whose script does `fault`, lines that know the output as `output`, once it has written."""
+
+    def misbehaving(fault):
+        def edit(folder):
+            script = folder / "predict.py"
+            code = script.read_text()
+            assert code.count("sys.exit(main())") == 1
+            lines = ["code = main()", "output = Path(sys.argv[2])", "text = output.read_text()", *fault.splitlines()]
+            ending = "\n    ".join([*lines, "sys.exit(code)"])
+            script.write_text(code.replace("sys.exit(main())", ending))
+
+        return faulty(edit)
+
+    return misbehaving

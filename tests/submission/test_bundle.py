@@ -1,7 +1,10 @@
 """A bundle holds what predict.py needs, the same bytes each time; what cannot be packed is refused."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -12,16 +15,18 @@ from onnxruntime import InferenceSession
 
 from cxr_cft.artifacts import fingerprint, open_run, write_json
 from cxr_cft.data.labels import CATEGORIES, COMPETITION
-from cxr_cft.ensemble.file import CANDIDATES, OPTIMISM
+from cxr_cft.ensemble.file import CANDIDATES, OPTIMISM, write_ensemble
 from cxr_cft.errors import RunError, SubmissionError
+from cxr_cft.submission import bundle as bundling
 from cxr_cft.submission import predict
 from cxr_cft.submission.bundle import package
+from cxr_cft.submission.needs import installed_libraries, requirements
 from cxr_cft.training.model import load_model
 
 
 def test_the_folder_is_as_the_contract_says(bundle, ensemble):
     names = {path.relative_to(bundle.folder).as_posix() for path in bundle.folder.rglob("*") if path.is_file()}
-    assert names >= {"predict.py", "submission.json", "manifest.json", "requirements.txt", "MODEL_CARD.md"}
+    assert names >= {"predict.py", "submission.json", "manifest.json", "requirements.txt", "README.md", "MODEL_CARD.md"}
     assert {name for name in names if name.startswith("models/")} == {"models/tuned.onnx", "models/trained.onnx"}
     submission = json.loads((bundle.folder / "submission.json").read_text())
     assert submission["output"] == list(COMPETITION)
@@ -41,26 +46,69 @@ def test_nothing_in_it_imports_the_package_or_torch(bundle):
         assert "torch" not in text.replace("onnx", "")
 
 
+def test_what_it_carries_takes_the_place_of_no_other_module(bundle):
+    libraries = {"numpy", "PIL", "onnxruntime", "pydicom", "google", "flatbuffers", "packaging"}
+    own = {path.stem for path in bundle.folder.glob("*.py")}
+    assert not own & (sys.stdlib_module_names | libraries)
+
+
 def test_no_path_of_this_machine_is_in_it(bundle, weights, data):
+    package_folder = Path(bundling.__file__).parents[2]
     for path in bundle.folder.rglob("*"):
         if path.is_file():
             content = path.read_bytes()
-            assert str(weights).encode() not in content
-            assert str(data).encode() not in content
+            for place in (weights, data, sys.prefix, package_folder):
+                assert str(place).encode() not in content, (path.name, place)
 
 
-def test_the_zip_holds_the_folder_and_the_same_input_gives_the_same_bytes(bundle, ensemble, tmp_path):
-    again = package(ensemble, "made", tmp_path)
-    assert again.archive.read_bytes() == bundle.archive.read_bytes()
+def test_each_member_says_from_which_run_it_is_and_each_model_how_far_it_is_from_torch(bundle, ensemble):
+    submission = json.loads((bundle.folder / "submission.json").read_text())
+    for member, entry in zip(ensemble.members, submission["members"], strict=True):
+        assert entry["run"] == Path(member.source).name
+        assert entry["fingerprint"] == member.fingerprint
+    assert submission["precision"] == "fp32"
+    assert set(submission["parity"]) == {member["model"] for member in submission["members"]}
+    for model, worst in submission["parity"].items():
+        assert worst == pytest.approx(bundle.parity[Path(model).stem], rel=0.05)
+
+
+PACKAGE = """
+import sys
+from pathlib import Path
+from cxr_cft.ensemble.file import read_ensemble
+from cxr_cft.submission.bundle import package
+package(read_ensemble(Path(sys.argv[1])), "made", Path(sys.argv[2]))
+"""
+
+
+def test_the_same_input_gives_the_same_bytes_to_another_process_and_person(bundle, ensemble, tmp_path):
+    write_ensemble(tmp_path / "ensemble.json", ensemble)
+    subprocess.run(
+        [sys.executable, "-c", PACKAGE, str(tmp_path / "ensemble.json"), str(tmp_path / "out")],
+        env={**os.environ, "PYTHONHASHSEED": "1", "TZ": "Pacific/Auckland", "LC_ALL": "C"},
+        umask=0o077,
+        check=True,
+    )
+    again = tmp_path / "out" / "made"
+    for path in sorted(path for path in bundle.folder.rglob("*") if path.is_file()):
+        assert (again / path.relative_to(bundle.folder)).read_bytes() == path.read_bytes(), path.name
+    assert (tmp_path / "out" / "made.zip").read_bytes() == bundle.archive.read_bytes()
+
+
+def test_the_zip_holds_the_folder_and_not_when_and_by_whom_it_was_written(bundle):
     with zipfile.ZipFile(bundle.archive) as file:
         assert file.testzip() is None
-        names = {name.removeprefix("made/") for name in file.namelist()}
-    assert names == {path.relative_to(bundle.folder).as_posix() for path in bundle.folder.rglob("*") if path.is_file()}
+        assert {(entry.date_time, entry.create_system, entry.external_attr >> 16) for entry in file.infolist()} == {
+            ((1980, 1, 1, 0, 0, 0), 3, 0o100644)
+        }
+        found = {entry.filename: file.read(entry) for entry in file.infolist()}
+        assert file.namelist() == sorted(found)
+    files = [path for path in bundle.folder.rglob("*") if path.is_file()]
+    assert found == {f"made/{path.relative_to(bundle.folder).as_posix()}": path.read_bytes() for path in files}
 
 
-def test_requirements_are_exact_versions_of_three_libraries(bundle):
-    lines = (bundle.folder / "requirements.txt").read_text().splitlines()
-    assert [line.split("==")[0] for line in lines] == ["numpy", "pillow", "onnxruntime"]
+def test_requirements_are_of_the_libraries_that_are_installed(bundle):
+    assert (bundle.folder / "requirements.txt").read_text() == requirements(installed_libraries())
 
 
 def test_heads_of_one_run_share_a_model_in_which_each_has_its_columns(bundle, ensemble, images):
@@ -234,6 +282,13 @@ def test_a_folder_that_is_no_bundle_is_never_replaced(ensemble, tmp_path):
     with pytest.raises(SubmissionError, match=r"mine is there already and is no bundle; give another --name or --out"):
         package(ensemble, "mine", tmp_path)
     assert (tmp_path / "mine" / "precious").exists()
+
+
+def test_a_folder_in_the_zips_place_is_never_replaced(ensemble, tmp_path):
+    (tmp_path / "mine.zip").mkdir()
+    with pytest.raises(SubmissionError, match=r"mine\.zip is a folder; give another --name or --out"):
+        package(ensemble, "mine", tmp_path)
+    assert (tmp_path / "mine.zip").is_dir()
 
 
 @pytest.mark.usefixtures("no_models")

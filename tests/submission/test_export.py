@@ -1,5 +1,6 @@
 """An exported run repeats torch's numbers at any batch, in one file; one that does not is not exported."""
 
+import copy
 import json
 import shutil
 
@@ -117,3 +118,111 @@ def test_a_graph_that_differs_from_torch_is_refused_and_the_earlier_file_stays(e
         export_onnx(run, images, heads=["tuned"])
     assert path.read_bytes() == before
     assert not list(path.parent.glob(".*partial"))
+
+
+@pytest.fixture
+def sure(monkeypatch):
+    """All heads are sure that there is nothing: probabilities of about 1e-7, far below the allowance."""
+
+    def load(run, *, tuned):
+        model = load_model(run, tuned=tuned)
+        with torch.no_grad():
+            model.head.weight /= model.head.weight.abs().sum(dim=1, keepdim=True).clamp(min=1e-3)
+            model.head.bias[:] = -16
+        return model
+
+    monkeypatch.setattr(export, "load_model", load)
+
+
+@pytest.fixture
+def written_otherwise(monkeypatch):
+    """A function: the file is written of a model that `change` has been at, and the comparison sees the right one."""
+    write = export._write
+
+    def written_otherwise(change):
+        monkeypatch.setattr(export, "_write", lambda model, *arguments: write(change(copy.deepcopy(model)), *arguments))
+
+    return written_otherwise
+
+
+def reversed_second(model):
+    """The model, its second category ranked from the other end."""
+    with torch.no_grad():
+        model.head.weight[1] *= -1
+    return model
+
+
+@pytest.mark.usefixtures("sure")
+def test_ranks_are_compared_where_probabilities_are_too_small_to_differ(exported, images, written_otherwise, tmp_path):
+    run = Run(shutil.copytree(exported[0].path, tmp_path / "tuned"), exported[0].info)
+    _, worst = export_onnx(run, images, heads=["tuned"])
+    assert worst < 1e-10
+    written_otherwise(reversed_second)
+    second = f"for the tuned head on {run.categories[1]} "
+    with pytest.raises(SubmissionError, match=f"run tuned: ONNX ranks two images otherwise than torch {second}"):
+        export_onnx(run, images, heads=["tuned"])
+
+
+@pytest.mark.usefixtures("sure")
+def test_the_rounding_of_one_category_does_not_excuse_the_ranks_of_another(
+    exported, images, written_otherwise, monkeypatch, tmp_path
+):
+    run = Run(shutil.copytree(exported[0].path, tmp_path / "tuned"), exported[0].info)
+    load = export.load_model
+
+    def large_first(run, *, tuned):
+        model = load(run, tuned=tuned)
+        with torch.no_grad():
+            model.head.weight[0] *= 1e7
+        return model
+
+    monkeypatch.setattr(export, "load_model", large_first)
+    export_onnx(run, images, heads=["tuned"])
+    written_otherwise(reversed_second)
+    with pytest.raises(SubmissionError, match=f"ranks two images otherwise than .* head on {run.categories[1]} "):
+        export_onnx(run, images, heads=["tuned"])
+
+
+@pytest.mark.usefixtures("sure")
+def test_equal_ranks_of_torch_may_be_any_in_onnx_but_unequal_ones_may_not_become_equal(
+    exported, images, written_otherwise, tmp_path
+):
+    run = Run(shutil.copytree(exported[0].path, tmp_path / "tuned"), exported[0].info)
+    export_onnx(run, np.repeat(images[:1], 7, axis=0), heads=["tuned"])
+
+    def constant_second(model):
+        with torch.no_grad():
+            model.head.weight[1] = 0
+        return model
+
+    written_otherwise(constant_second)
+    with pytest.raises(SubmissionError, match=f"ranks two images otherwise than .* head on {run.categories[1]} "):
+        export_onnx(run, images, heads=["tuned"])
+
+
+def test_every_image_that_is_given_is_compared(exported, images, written_otherwise, tmp_path):
+    run = Run(shutil.copytree(exported[0].path, tmp_path / "tuned"), exported[0].info)
+
+    class WrongOnWhite(torch.nn.Module):
+        def __init__(self, model):
+            super().__init__()
+            self.model = model
+
+        def forward(self, pixels):
+            return self.model(pixels) + (pixels.float().mean(dim=(1, 2, 3)) > 200).float()[:, None]
+
+    written_otherwise(WrongOnWhite)
+    white = np.full_like(images[:1], 255)
+    export_onnx(run, images, heads=["tuned"])
+    with pytest.raises(SubmissionError, match=r"ONNX and torch differ by .* at a batch of 2"):
+        export_onnx(run, np.concatenate([images, images[:1], white]), heads=["tuned"])
+
+
+def test_gelu_is_one_operation_of_the_graph(weights, images, tmp_path):
+    run = open_run(shutil.copytree(weights / "trained", tmp_path / "trained"))
+    pixels = np.pad(images, ((0, 0), (0, 16), (0, 16)), mode="reflect")
+    path, _ = export_onnx(run, pixels, heads=["trained"])
+    operations = {(node.domain, node.op_type) for node in onnx.load(path).graph.node}
+    assert ("", "Gelu") in operations
+    assert "Erf" not in {name for _, name in operations}
+    assert {domain for domain, _ in operations} == {""}  # of ONNX itself alone: any version and device has them

@@ -1,0 +1,1 @@
+"""What a bundle has to go through before it is handed in; `verify` is the way through it."""
