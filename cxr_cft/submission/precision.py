@@ -26,7 +26,7 @@ from cxr_cft.metrics import bootstrap_auroc, percentile_interval
 from cxr_cft.progress import SILENT, Progress
 from cxr_cft.settings import Recipe
 from cxr_cft.submission.export import quiet
-from cxr_cft.submission.predict import blend, drop_laterals
+from cxr_cft.submission.predict import BATCH, blend, drop_laterals
 from cxr_cft.submission.runtime import Model, load_models
 
 Precision: TypeAlias = Literal["fp32", "fp16", "int8"]
@@ -36,7 +36,6 @@ Pixels: TypeAlias = NDArray[np.uint8]
 Pair: TypeAlias = tuple[float, float]
 
 CALIBRATION = 64  # training images that an int8 model's ranges are measured on (assumed)
-BATCH = 16  # images at once, as predict.py takes them
 REPEATS = 5  # of the timing
 SPAN = 0.3  # seconds that each takes at least (assumed): small models answer within the clock's and the system's noise
 SEED = 0  # of the bootstrap: the same files give the same interval

@@ -40,7 +40,7 @@ from cxr_cft.submission.telling import Counter, Failure, tell
 if TYPE_CHECKING:
     Floats = np.ndarray[Any, np.dtype[np.float64]]
 
-BATCH = 16
+BATCH = 8  # images at once: on a processor 4 and 8 are faster than 16, by 2 to 12 % (measured, three 320-px models)
 BLOCK = 1 << 20  # bytes of a file that are in memory at once while its sum is taken
 UNPACKED = "wheels/"  # pip has looked at them; a server may go without
 

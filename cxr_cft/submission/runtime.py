@@ -47,6 +47,9 @@ class Model:
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        # Threads that wait do not spin: they would take the processors from decoding and from the next model (measured:
+        # 8.1 instead of 7.2 images a second of three models on two processors).
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self.session = onnxruntime.InferenceSession(str(self.path), options, providers=providers)
         except Exception as error:

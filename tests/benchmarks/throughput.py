@@ -18,10 +18,11 @@ from cxr_cft.data.images import read_image
 from cxr_cft.data.processors import processors
 from cxr_cft.submission import predict, runtime
 from cxr_cft.submission.inputs import Way
+from cxr_cft.submission.predict import BATCH
 from tests.benchmarks.made_bundle import make_bundle, write_film
 from tests.benchmarks.table import show, spread
 
-IMAGES, BATCH, REPETITIONS = 96, 16, 3
+IMAGES, REPETITIONS = 96, 3
 SIDES = {"2,828 × 2,320": (2828, 2320), "390 × 320": (390, 320)}
 
 

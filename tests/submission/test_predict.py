@@ -57,7 +57,9 @@ def test_it_predicts_without_torch_or_the_package_what_the_package_predicts(else
 
 def test_running_it_twice_gives_the_same_bytes(elsewhere, data, tmp_path):
     first = elsewhere(data / "valid.csv", output=tmp_path / "1.csv")[1].read_bytes()
-    second = elsewhere(data / "valid.csv", "--batch-size", "16", output=tmp_path / "2.csv")[1].read_bytes()
+    second = elsewhere(data / "valid.csv", "--batch-size", str(predict.BATCH), output=tmp_path / "2.csv")[
+        1
+    ].read_bytes()
     assert first == second
 
 
