@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,11 +10,13 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from onnxruntime import InferenceSession
 
 from cxr_cft.artifacts import fingerprint, open_run, write_json
+from cxr_cft.cli.main import run
 from cxr_cft.data.labels import CATEGORIES, COMPETITION
 from cxr_cft.ensemble.file import CANDIDATES, OPTIMISM, write_ensemble
 from cxr_cft.errors import RunError, SubmissionError
@@ -332,3 +335,29 @@ def test_a_bundle_that_the_competition_would_reject_says_so(ensemble, tmp_path):
     made = package(ensemble.model_copy(update={"categories": kept}), "less", tmp_path, notes)
     assert notes.said == ["the CheXpert competition would reject this bundle: it does not predict Edema"]
     assert json.loads((made.folder / "submission.json").read_text())["output"] == list(kept)
+
+
+def test_a_smaller_precision_is_packed_measured_beside_fp32_and_told(ensemble, bundle, data, tmp_path, capsys, answer):
+    write_ensemble(tmp_path / "e.json", ensemble)
+    options = ["--precision", "int8", "--name", "small", "--out", tmp_path]
+    assert run([str(word) for word in ("package-submission", tmp_path / "e.json", *options)]) == 0
+    told = capsys.readouterr().out
+    small = tmp_path / "small"
+    assert json.loads((small / "submission.json").read_text())["precision"] == "int8"
+    for model in (bundle.folder / "models").glob("*.onnx"):
+        kept = onnx.load(small / "models" / model.name)
+        assert {node.op_type for node in kept.graph.node} >= {"QuantizeLinear", "DequantizeLinear"}
+    columns = next(line for line in told.splitlines() if "fp32" in line)
+    assert columns.index("fp32") < columns.index("int8") < columns.index("change")
+    mean = next(line for line in told.splitlines() if line.startswith("│ mean"))
+    fp32, int8, change = (float(part) for part in re.findall(r"[+-]?\d\.\d{4}", mean)[:3])
+    assert change == pytest.approx(int8 - fp32, abs=1.1e-4)
+    assert "images a second (CPU)" in told
+    assert "these studies chose epochs and weights" in told
+    card = (small / "MODEL_CARD.md").read_text()
+    assert f"validation studies, which chose epochs and weights: {int8:.4f} instead of {fp32:.4f}" in card
+    assert "## Precision" not in (bundle.folder / "MODEL_CARD.md").read_text()
+    answered = answer(small, data / "test.csv", data.parent)
+    whole = answer(bundle.folder, data / "test.csv", data.parent)
+    largest = np.abs(answered.to_numpy() - whole.to_numpy()).max()
+    assert 0 < largest < 0.05
