@@ -114,10 +114,12 @@ def verify_submission(
 ) -> None:
     """Rehearse a bundle: inspect it, run it as the competition's server does on a made hidden set, then on a CSV."""
     from cxr_cft.cli.score import print_score
+    from cxr_cft.data.truth import read_labels
     from cxr_cft.evaluation.score import score_file
     from cxr_cft.submission.verify import verify
 
-    source = csv or labels
+    source, bundle = csv or labels, bundle.resolve()
+    truth = None if labels is None else read_labels(labels)  # a mistake in them is told before the work
     output = out or bundle.parent / f"{bundle.name}-{source.stem if source else 'made'}.csv"
     verdict = verify(
         bundle, source, output, console.TerminalProgress(), image_root=image_root, weights=weights.absolute()
@@ -125,5 +127,5 @@ def verify_submission(
     for line in verdict.told():
         console.say(line)
     console.say(f"wrote {output}")
-    if labels is not None:
-        print_score(score_file(output, labels), output.name)
+    if truth is not None:
+        print_score(score_file(output, truth), output.name)

@@ -50,7 +50,7 @@ def read_views(source: Path) -> tuple[list[str], list[str]]:
         names = ", ".join(name[:NAMED] for name in header[:NAMED])
         raise Failure(f"{source} has no column Path; its columns are {names}")
     views: dict[str, str] = {}
-    for row in _rows(text, delimiter, column):
+    for row in _rows(text, delimiter, column, len(header)):
         # A path may hold the delimiter, and where it is the only column nobody quotes it.
         path = delimiter.join(row) if len(header) == 1 else row[column] if column < len(row) else ""
         if path.strip():
@@ -81,15 +81,25 @@ def _position(name: str, header: Sequence[str]) -> int | None:
     return None
 
 
-def _rows(text: str, delimiter: str, column: int) -> list[list[str]]:
+def _rows(text: str, delimiter: str, column: int, width: int) -> list[list[str]]:
     """The rows below the header. A quote that is never closed must not swallow the rows that follow."""
     try:
-        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))[1:]
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))[1:]
     except csv.Error:
         rows = []
-    if rows and not any(LINE.search(row[column]) for row in rows if column < len(row)):
+    if rows and not any(_swallowed(row, delimiter, column, width) for row in rows):
         return rows
-    return [_fields(line, delimiter) for line in LINE.split(text)[1:]]
+    lines = LINE.split(text)[1:]
+    quoted, bare = [_fields(line, delimiter) for line in lines], [line.split(delimiter) for line in lines]
+    return [row if len(row) >= width else plain for row, plain in zip(quoted, bare)]  # noqa: B905
+
+
+def _swallowed(row: Sequence[str], delimiter: str, column: int, width: int) -> bool:
+    """Whether a row holds others: its path goes over lines, or a line within a cell is a whole row with a path."""
+    if column < len(row) and LINE.search(row[column]):
+        return True
+    within = [_fields(line, delimiter) for cell in row for line in LINE.split(cell)[1:]]
+    return any(len(fields) == width and "/" in fields[column] for fields in within)
 
 
 class Way(NamedTuple):

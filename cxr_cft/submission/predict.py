@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     warnings.simplefilter("ignore")  # of damaged metadata: Pillow and pydicom say much of images that they read well
     try:
-        unreadable = predict(
+        lost = predict(
             HERE, chosen.input, chosen.output, chosen.image_root, chosen.batch_size, chosen.threads, chosen.device
         )
     except Failure as failure:
@@ -81,8 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         tell("interrupted; nothing was written")
         return 130
-    if unreadable and chosen.strict:
-        tell(f"error: {unreadable} views could not be read, which --strict does not let pass")
+    if lost and chosen.strict:
+        tell(f"error: {lost} views have no score of every model, which --strict does not let pass")
         return 1
     return 0
 
@@ -98,20 +98,21 @@ def predict(
 ) -> int:
     """Predict the studies of `source` with the models of `bundle` and write them to `output`, all or nothing.
 
-    Returns the number of views that could not be read. Raises Failure where there is no answer.
+    Returns the number of views that could not be read, or that a model gave no number for. Raises Failure where there
+    is no answer.
     """
     if output.resolve() == source.resolve():
         raise Failure(f"the output would take the place of {source}; give another one")
     threads = threads or processors()
     paths, words = read_views(source)
+    roots = [Path(root) for root in (image_root, _working_directory(), source.resolve().parent) if root is not None]
     with _file_for(output) as file:
         specification = load_specification(bundle)
         models = load_models(bundle, specification["members"], device, threads)
         devices = " and ".join(sorted({model.provider for model in models.values()}))
         tell(f"{len(models)} models on {devices}, {threads} threads")
-        roots = [root for root in (image_root, Path.cwd(), source.resolve().parent) if root is not None]
         ways = find_images(paths, roots)
-        scores, unreadable = _scores(models, specification, paths, ways, batch_size, threads)
+        scores, unreadable, unscored = _scores(models, specification, paths, ways, batch_size, threads)
         for member, part in zip(specification["members"], scores):  # noqa: B905 - strict is younger than 3.8
             if member.get("views", "all") == "frontal":
                 drop_laterals(part, paths, words)
@@ -127,7 +128,16 @@ def predict(
     )
     if unreadable == len(paths):
         tell("WARNING: not one view could be read, so that every study has the same average; give --image-root")
-    return unreadable
+    elif unseen.all():
+        tell("WARNING: the models gave no number for any view, so that every study has the same average")
+    return unreadable + unscored
+
+
+def _working_directory() -> str | None:
+    try:
+        return os.getcwd()  # noqa: PTH109
+    except OSError:  # it was deleted
+        return None
 
 
 def load_specification(bundle: Path) -> dict[str, Any]:
@@ -140,7 +150,10 @@ def load_specification(bundle: Path) -> dict[str, Any]:
             if not name.startswith(UNPACKED) and _sum(bundle / name) != expected:
                 raise Failure(f"{bundle / name} is not the file that was packaged; unpack the bundle again")
         specification: dict[str, Any] = json.loads((bundle / "submission.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, KeyError) as error:
+        needed = {"submission.json", *(member["model"] for member in specification["members"])}
+        if not needed <= set(manifest["sha256"]):
+            raise Failure(f"the bundle in {bundle} has files that its manifest does not list; unpack the bundle again")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise Failure(f"the bundle in {bundle} is damaged: {error}") from error
     for how in aggregations(specification):
         if how not in AGGREGATIONS:
@@ -212,17 +225,17 @@ def _scores(
     ways: Sequence[Way],
     batch_size: int,
     threads: int,
-) -> tuple[Floats, int]:
+) -> tuple[Floats, int, int]:
     """Probabilities (M, views, C) of the output's categories, each model run once for all of its members.
 
     They are nan where a view could not be read, and where a member lacks a category. Returns the number of the former
-    as well.
+    as well, and of those that were read but that a model gave no number for.
     """
     members, output = specification["members"], specification["output"]
     scores = np.full((len(members), len(paths), len(output)), np.nan)
     sizes = sorted({model.size for model in models.values()})
     predicted = [[c for c, name in enumerate(output) if name in member["categories"]] for member in members]
-    counter, done, unreadable = Counter(len(paths)), 0, 0
+    counter, done, unreadable, unscored = Counter(len(paths)), 0, 0, 0
     for batch in read_batches(paths, ways, sizes, batch_size, threads):
         for row, reason in batch.lost.items():
             tell(f"left out {paths[row]}: {reason}")
@@ -230,10 +243,16 @@ def _scores(
         for m, member in enumerate(members if batch.rows else []):
             columns = [member["first"] + member["categories"].index(output[c]) for c in predicted[m]]
             scores[m][np.ix_(batch.rows, predicted[m])] = expit(logits[member["model"]][:, columns])
+        without = {name: np.isnan(found).any(axis=1).tolist() for name, found in logits.items()}
+        for place, row in enumerate(batch.rows):
+            silent = [name for name, rows in without.items() if rows[place]]
+            unscored += bool(silent)
+            if silent:
+                tell(f"no number for {paths[row]} by {', '.join(silent)}")
         unreadable += len(batch.lost)
         done += len(batch.rows) + len(batch.lost)
         counter.tell(done)
-    return scores, unreadable
+    return scores, unreadable, unscored
 
 
 def aggregations(specification: dict[str, Any]) -> list[str]:

@@ -63,6 +63,8 @@ def verify(
     Raises SubmissionError, one line that says what to mend.
     """
     _check_paths(csv, output)
+    if bundle.resolve() in output.resolve().parents:
+        raise SubmissionError(f"the output cannot be written into the bundle, as {output}; give another --out")
     specification, names = inspect_bundle(bundle)
     progress.note(f"{len(names)} files are as packaged, and nothing else is there")
     with sandbox(bundle, names) as box:

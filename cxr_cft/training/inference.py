@@ -92,16 +92,21 @@ def each_batch(
 
 
 def predict_logits(
-    run: Run, table: Table, progress: Progress = SILENT, *, tuned: bool | None = None
+    run: Run,
+    table: Table,
+    progress: Progress = SILENT,
+    *,
+    tuned: bool | None = None,
+    device: torch.device | None = None,
 ) -> NDArray[np.float32]:
     """A run's logits (N, C) of a table's views, by the heads that CFT tuned where it has, unless `tuned` says which.
 
-    Raises RunError if tuned heads are asked for where there are none.
+    On `default_device` unless another is given. Raises RunError if tuned heads are asked for where there are none.
     """
     there = run.tuned() is not None
     if tuned and not there:
         raise RunError(f"run {run.name} has no tuned heads; run `cxr-cft cft {run.name}` first")
-    device = default_device()
+    device = device or default_device()
     model = load_model(run, tuned=there if tuned is None else tuned).to(device)
     recipe = Recipe.model_validate(run.info["recipe"])
     with arithmetic_threads(recipe):

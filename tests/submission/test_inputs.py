@@ -75,6 +75,18 @@ def test_a_quote_that_is_never_closed_swallows_no_other_row(read, text):
     assert read(text.format(*PATHS)) == ["root/p0/s1/x.jpg", *PATHS]
 
 
+@pytest.mark.parametrize(
+    "notes", [('"6 ft', "", ""), ('"6 ft', "", '6"'), ('6"', '"6', '5""'), ("", '"', ""), ('"a, b"', '"c\nd, e"', "")]
+)
+@pytest.mark.parametrize("form", ["{path},{note}", "{note},{path}"])
+def test_a_stray_quote_in_another_column_loses_no_study(read, notes, form):
+    paths = [f"root/p{n}/s1/a.jpg" for n in range(3)]
+    rows = [form.format(path=path, note=note) for path, note in zip(paths, notes, strict=True)]
+    found = read("\n".join([form.format(path="Path", note="Note"), *rows, ""]))
+    studies = {path.rpartition("/")[0].lstrip('"') for path in found}
+    assert {path.rpartition("/")[0] for path in paths} <= studies
+
+
 def test_a_column_of_the_exact_name_goes_before_one_of_another_case(read):
     assert read("path,Path\nno,root/p1/s1/a.jpg\n") == PATHS[:1]
 

@@ -241,7 +241,9 @@ def test_strict_is_an_error_only_after_everything_was_written(elsewhere, data, t
     output.unlink()
     done, _ = elsewhere(tmp_path / "in.csv", "--strict")
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == "error: 1 views could not be read, which --strict does not let pass"
+    assert (
+        done.stderr.splitlines()[-1] == "error: 1 views have no score of every model, which --strict does not let pass"
+    )
     assert output.read_bytes() == lenient
     assert elsewhere(data / "test.csv", "--strict")[0].returncode == 0
 
@@ -346,7 +348,7 @@ def test_it_starts_however_python_is_told_to_find_modules_and_needs_no_listener(
     assert (tmp_path / "1.csv").read_bytes() == (tmp_path / "2.csv").read_bytes()
 
 
-def test_a_category_that_no_model_scores_for_a_study_gets_the_prior(bundle, data, tmp_path, monkeypatch):
+def test_a_category_that_no_model_scores_for_a_study_gets_the_prior(bundle, data, tmp_path, monkeypatch, capsys):
     logits = runtime.Model.logits
 
     def without_numbers(model, images):
@@ -360,6 +362,10 @@ def test_a_category_that_no_model_scores_for_a_study_gets_the_prior(bundle, data
     whole, found = (pd.read_csv(tmp_path / name).set_index("Study") for name in ("all.csv", "out.csv"))
     prior = json.loads((bundle.folder / "submission.json").read_text())["prior"]["Edema"]
     assert (found["Edema"] == prior).all()
+    monkeypatch.setattr(predict, "HERE", bundle.folder)
+    words = [str(data / "test.csv"), str(tmp_path / "strict.csv"), "--image-root", str(data)]
+    assert (predict.main(words), predict.main([*words, "--strict"])) == (0, 1)
+    assert "no number for" in capsys.readouterr().err
     pd.testing.assert_frame_equal(found.drop(columns="Edema"), whole.drop(columns="Edema"))
 
 

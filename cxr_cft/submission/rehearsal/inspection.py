@@ -17,7 +17,6 @@ from cxr_cft.submission.bundle import MANIFEST
 from cxr_cft.submission.rehearsal.sandbox import SCRIPT
 
 SPECIFICATION = "submission.json"
-IGNORED = "__pycache__"
 AGAIN = "package it again with `cxr-cft package-submission`"
 UNPACK = f"unpack the bundle again, or {AGAIN}"
 
@@ -100,7 +99,7 @@ def inspect_bundle(bundle: Path) -> tuple[dict[str, Any], list[str]]:
 def _files(bundle: Path) -> Iterator[str]:
     """The names of all files of a folder. Raises SubmissionError for a link, and for what is no file."""
     for folder, folders, names in os.walk(bundle):
-        folders[:] = sorted(name for name in folders if name != IGNORED or (Path(folder) / name).is_symlink())
+        folders.sort()
         for name in (*folders, *sorted(names)):
             path = Path(folder) / name
             if path.is_symlink():

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from cxr_cft.artifacts import Run, open_run
@@ -100,7 +101,7 @@ def package_scores(
         run, tuned = runs[member["name"]], member["head"] == "tuned"
         if (run.path, tuned) not in known:
             table = _table(asked.csv, files, words, run.categories)
-            known[run.path, tuned] = expit(predict_logits(run, table, progress, tuned=tuned).astype(np.float64))
+            known[run.path, tuned] = expit(_logits(run, table, progress, tuned))
         for c, category in enumerate(output):
             if category in member["categories"]:
                 scores[m, :, c] = known[run.path, tuned][:, run.categories.index(category)]
@@ -109,6 +110,11 @@ def package_scores(
     studies, blended = blend(dict(specification), paths, scores)
     prior = np.array([specification["prior"][category] for category in output])
     return studies, np.where(np.isnan(blended), prior, blended)
+
+
+def _logits(run: Run, table: Table, progress: Progress, tuned: bool) -> NDArray[np.float64]:
+    """On the CPU: a GPU rounds products to fewer digits (TF32) than what is allowed here."""
+    return predict_logits(run, table, progress, tuned=tuned, device=torch.device("cpu")).astype(np.float64)
 
 
 def _table(source: Path, files: Iterable[Path], words: Iterable[str], categories: Iterable[str]) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -30,19 +31,29 @@ def check_output(output: Path, csv: Path) -> tuple[int, tuple[str, ...]]:
 def check_answer(output: Path, asked: Iterable[str], name: str) -> tuple[str, ...]:
     """`check_output` for the studies `asked`; messages call the output `name`. Returns the categories it lacks."""
     try:
-        frame = read_frame(output)
-        header, wanted = list(frame.columns), ["Study", *COMPETITION]
+        header, *rows = _cells(output)
+        wanted = ["Study", *COMPETITION]
         missing = tuple(category for category in COMPETITION if category not in header)
         if header[0] != "Study" or (not missing and header != wanted):
             raise SubmissionError(f"{output}: the header is {','.join(header)}, not {','.join(wanted)}")
         read_predictions(output, header[1:])
     except CxrCftError as error:
         raise SubmissionError(str(error).replace(str(output), name)) from error
-    given, wished = set(frame["Study"]), set(asked)
+    given, wished = {row[0] for row in rows}, set(asked)
     for what, studies in (("lacks", wished - given), ("adds", given - wished)):
         if studies:
             raise SubmissionError(f"{name} {what} {len(studies)} studies: {first_few(sorted(studies))}")
     return missing
+
+
+def _cells(output: Path) -> list[list[str]]:
+    """An output's cells as they are, blanks and all: the evaluator compares characters."""
+    read_frame(output)
+    try:
+        with output.open(newline="", encoding="utf-8") as file:
+            return [row for row in csv.reader(file, strict=True) if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise SubmissionError(f"{output} is no CSV in UTF-8: {error}") from error
 
 
 def check_digits(output: Path, prior: Mapping[str, float], name: str) -> None:

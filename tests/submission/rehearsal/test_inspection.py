@@ -30,11 +30,12 @@ def test_a_bundle_as_packaged_is_handed_on(bundle):
     assert set(names) == {path.relative_to(bundle.folder).as_posix() for path in bundle.folder.rglob("*.*")}
 
 
-def test_what_python_keeps_beside_a_script_is_no_matter(faulty):
+def test_bytecode_that_python_would_run_instead_is_refused(faulty):
     copy = faulty()
     (copy / "__pycache__").mkdir()
     (copy / "__pycache__" / "odds.cpython-311.pyc").write_bytes(b"")
-    assert not any("__pycache__" in name for name in inspect_bundle(copy)[1])
+    with pytest.raises(SubmissionError, match=r"__pycache__/odds.cpython-311.pyc.* is not in manifest.json"):
+        inspect_bundle(copy)
 
 
 def append(name):
