@@ -243,9 +243,9 @@ def _scores(
         for m, member in enumerate(members if batch.rows else []):
             columns = [member["first"] + member["categories"].index(output[c]) for c in predicted[m]]
             scores[m][np.ix_(batch.rows, predicted[m])] = expit(logits[member["model"]][:, columns])
-        without = {name: np.isnan(found).any(axis=1).tolist() for name, found in logits.items()}
+        without = {name: set(np.isnan(found).any(axis=1).nonzero()[0]) for name, found in logits.items()}
         for place, row in enumerate(batch.rows):
-            silent = [name for name, rows in without.items() if rows[place]]
+            silent = [name for name, rows in without.items() if place in rows]
             unscored += bool(silent)
             if silent:
                 tell(f"no number for {paths[row]} by {', '.join(silent)}")
