@@ -39,7 +39,7 @@ def read_views(source: Path) -> tuple[list[str], list[str]]:
     Python's surrogates: file names are bytes. Raises Failure.
     """
     try:
-        text = _decoded(source.read_bytes()).lstrip("\r\n")
+        text = re.sub(r"^(?:[ \t,;]*[\r\n])+", "", _decoded(source.read_bytes()))
     except (OSError, UnicodeDecodeError) as error:
         raise Failure(f"{source} could not be read: {error}") from error
     first = LINE.split(text, maxsplit=1)[0]
@@ -125,23 +125,31 @@ def find_images(paths: Sequence[str], roots: Sequence[Path]) -> list[Way]:
     """The way to each path's image: under one root, whole or with leading folders dropped.
 
     It is the same for all paths of a folder of patients. Patient, study and view are never dropped: a picture of the
-    same name may be somebody else's.
+    same name may be somebody else's. Where two paths come to one file once their folders are dropped, it is neither's.
     """
     folders: dict[str, list[int]] = {}
     for row, path in enumerate(paths):
         folders.setdefault(_folder_of_patients(path), []).append(row)
-    ways = [Way(roots[0], 0)] * len(paths)
-    told: set[Way] = {ways[0]}
-    best = ways[0]
+    whole = Way(roots[0], 0)
+    ways, told = [whole] * len(paths), {whole}
     for rows in folders.values():
-        probed = [paths[row] for row in rows[:: -(-len(rows) // PROBED)]]
-        best = _best(probed, roots, best)
+        best = _best([paths[row] for row in rows[:: -(-len(rows) // PROBED)]], roots)
         if best not in told:
             told.add(best)
             skipped = f", without the first {best.skipped} folders" if best.skipped else ""
             tell(f"images are taken from {best.root}{skipped}")
         for row in rows:
             ways[row] = best
+    owners: dict[Path, list[int]] = {}
+    for row, way in enumerate(ways):
+        if way.skipped:
+            owners.setdefault(way.file(paths[row]), []).append(row)
+    for file, rows in owners.items():
+        if len(rows) > 1:
+            owned = " or ".join(paths[row] for row in rows)
+            tell(f"WARNING: {file} could be of {owned}, so that it is taken for neither")
+            for row in rows:
+                ways[row] = whole
     return ways
 
 
@@ -150,14 +158,17 @@ def _folder_of_patients(path: str) -> str:
     return parts[0] if len(parts) > LEAVING + 1 else ""
 
 
-def _best(probed: Sequence[str], roots: Sequence[Path], last: Way) -> Way:
-    """The way that finds most of these paths, the first of equals; what served the last folder, if it finds all."""
+def _best(probed: Sequence[str], roots: Sequence[Path]) -> Way:
+    """The way that finds most of these paths; of equals the first: whole before shortened, roots in their order."""
     fewest = min(path.count("/") for path in probed)
-    if last.skipped <= max(0, fewest - LEAVING) and all(last.finds(path) for path in probed):
-        return last
-    ways = [Way(root, skipped) for skipped in range(max(1, fewest - LEAVING + 1)) for root in roots]
-    found = [sum(way.finds(path) for path in probed) for way in ways]
-    return ways[found.index(max(found))]
+    best, most = Way(roots[0], 0), 0
+    for way in [Way(root, skipped) for skipped in range(max(1, fewest - LEAVING + 1)) for root in roots]:
+        found = sum(way.finds(path) for path in probed)
+        if found > most:
+            best, most = way, found
+        if most == len(probed):
+            break
+    return best
 
 
 class Batch(NamedTuple):

@@ -14,6 +14,7 @@ import csv
 import hashlib
 import json
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -294,4 +295,5 @@ def _positive(text: str) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as ^C: what is half written goes
     sys.exit(main())

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 DEVICES = ("auto", "cpu", "cuda")
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+"""As many digits as on a processor, and the same way of computing each time: else ranks and bytes can change."""
 GPU_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/nvhost-ctrl-gpu")
 """Of which a machine with an NVIDIA GPU has one: Linux, Linux inside Windows, Jetson."""
 
@@ -54,7 +56,8 @@ class Model:
         if providers == [CPU] and _share_memory():
             options.add_session_config_entry("session.use_env_allocators", "1")
         try:
-            self.session = onnxruntime.InferenceSession(str(self.path), options, providers=providers)
+            given = [(name, CUDA_OPTIONS) if name == CUDA else name for name in providers]
+            self.session = onnxruntime.InferenceSession(str(self.path), options, providers=given)
         except Exception as error:
             if providers[0] == CUDA:
                 tell(f"WARNING: CUDA failed ({_line(error)}); {self.path.name} runs on the CPU")

@@ -25,7 +25,10 @@ def tell(message: str) -> None:
 
 
 def _terminal() -> bool:
-    return sys.stderr is not None and sys.stderr.isatty()
+    try:
+        return sys.stderr is not None and sys.stderr.isatty()
+    except ValueError:  # a closed file
+        return False
 
 
 class Counter:

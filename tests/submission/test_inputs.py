@@ -50,7 +50,7 @@ def test_any_line_end_and_unicode_encoding_is_read(read, encode, end):
         'Sex,Path,Age\nMale,root/p1/s1/a.jpg,40\nFemale,"root/p2/s1/b c.jpg",50\n',
         "Sex;Path\nMale;root/p1/s1/a.jpg\nFemale;root/p2/s1/b c.jpg\n",
         "Sex\tPath\nMale\troot/p1/s1/a.jpg\nFemale\troot/p2/s1/b c.jpg\n",
-        "\n\r\nPath\n\nroot/p1/s1/a.jpg\n \nroot/p2/s1/b c.jpg\nroot/p1/s1/a.jpg\n\n",
+        "\n , \r\nPath\n\nroot/p1/s1/a.jpg\n \nroot/p2/s1/b c.jpg\nroot/p1/s1/a.jpg\n\n",
         ' path ,Sex\nroot/p1/s1/a.jpg,"with ""quotes"", and\ntwo lines"\nroot/p2/s1/b c.jpg,\n',
         "Path,Sex\nroot/p1/s1/a.jpg\n,Male\nroot/p2/s1/b c.jpg,Female,more,and more\n",
         '"Path"\n"root/p1/s1/a.jpg"\n"root/p2/s1/b c.jpg"\n',
@@ -98,6 +98,18 @@ def test_bytes_that_are_no_utf_8_come_through_unchanged(read):
 
 def test_a_zero_byte_costs_no_other_row(read):
     assert set(PATHS) < set(read(b"Path\nroot/p1/s1/a.jpg\nroot/p\0/s1/a.jpg\nroot/p2/s1/b c.jpg\n"))
+
+
+@given(st.integers(2, 6), st.booleans(), st.data())
+def test_one_stray_quote_costs_no_other_row(tmp_path_factory, number, first, data):
+    paths = [f"root/p{n}/s1/a.jpg" for n in range(number)]
+    lines = [f"{path},F,{n}" if first else f"F,{n},{path}" for n, path in enumerate(paths)]
+    hit = data.draw(st.integers(0, number - 1))
+    at = data.draw(st.integers(0, len(lines[hit])))
+    lines[hit] = lines[hit][:at] + '"' + lines[hit][at:]
+    source = tmp_path_factory.mktemp("quote") / "in.csv"
+    source.write_text("\n".join(["Path,Sex,Age" if first else "Sex,Age,Path", *lines, ""]))
+    assert {path for n, path in enumerate(paths) if n != hit} <= set(read_views(source)[0])
 
 
 PARTS = st.text(
@@ -174,6 +186,22 @@ def test_of_many_paths_those_spread_over_all_are_looked_for(lay):
     paths = [f"root/p{n}/s1/a.jpg" for n in range(10 * inputs.PROBED)]
     here = lay(*(path.removeprefix("root/") for path in paths[::10]))  # the first few alone would not tell
     assert find_images(paths, [here])[0] == Way(here, 1)
+
+
+def test_a_file_that_two_paths_could_mean_is_neithers(lay, capsys):
+    here = lay("p1/s1/a.jpg", "p2/s1/a.jpg")
+    ways = find_images(["one/p1/s1/a.jpg", "two/p1/s1/a.jpg", "two/p2/s1/a.jpg"], [here])
+    assert [way.skipped for way in ways] == [0, 0, 1]
+    told = capsys.readouterr().err
+    assert f"{here}/p1/s1/a.jpg could be of one/p1/s1/a.jpg or two/p1/s1/a.jpg" in told
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_roots_are_asked_in_turn_whatever_the_order_of_the_rows(lay, order):
+    here = lay("first/b/p1/s1/a.jpg", "second/a/p1/s1/a.jpg", "second/b/p1/s1/a.jpg")
+    paths = ["a/p1/s1/a.jpg", "b/p1/s1/a.jpg"][::order]
+    found = dict(zip(paths, find_images(paths, [here / "first", here / "second"]), strict=True))
+    assert found == {"a/p1/s1/a.jpg": Way(here / "second", 0), "b/p1/s1/a.jpg": Way(here / "first", 0)}
 
 
 @pytest.mark.parametrize("path", ["p1/s1/a.jpg", "s1/a.jpg", "a.jpg", "x/" * 3000 + "a.jpg", "r/p/s/\0.jpg"])

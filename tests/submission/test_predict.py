@@ -311,6 +311,23 @@ def test_an_output_that_is_mounted_alone_is_written_to_itself(bundle, data, tmp_
     assert not list(tmp_path.glob(".*"))
 
 
+def test_a_script_that_is_asked_to_end_leaves_nothing_behind(elsewhere, data, tmp_path):
+    os.mkfifo(tmp_path / "in.csv")  # it waits here for its rows
+    (tmp_path / "out").mkdir()
+    command = [
+        sys.executable,
+        str(elsewhere.bundle / "predict.py"),
+        str(tmp_path / "in.csv"),
+        str(tmp_path / "out/o.csv"),
+    ]
+    waiting = subprocess.Popen(command, cwd=data.parent, stderr=subprocess.PIPE, text=True)
+    with waiting as process, (tmp_path / "in.csv").open("w"):
+        process.terminate()
+        told = process.communicate()[1]
+    assert (process.returncode, told) == (130, "interrupted; nothing was written\n")
+    assert not list((tmp_path / "out").iterdir())
+
+
 def test_what_was_there_stays_until_all_is_predicted(bundle, data, tmp_path, monkeypatch):
     output = tmp_path / "out.csv"
     output.write_text("an earlier one")

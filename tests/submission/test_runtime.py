@@ -45,7 +45,7 @@ class Session:
     """ONNX Runtime's session on a made machine: an image's logit is its mean; it fails as `faults` say."""
 
     def __init__(self, _, options, providers):
-        self.provider = providers[0]
+        self.provider = providers[0] if isinstance(providers[0], str) else providers[0][0]
         self.opened.append((self.provider, options.intra_op_num_threads))
         fault = self.faults.get(("open", self.provider))
         if fault == "silently":
