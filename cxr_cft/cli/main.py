@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from cxr_cft import __version__
-from cxr_cft.cli import cft, data, demo, ensemble, predict, score, submission, train
+from cxr_cft.cli import card, cft, data, demo, ensemble, predict, score, submission, train
 from cxr_cft.errors import CxrCftError
 
 
@@ -41,6 +41,7 @@ app.command("ensemble")(ensemble.ensemble)
 app.command("blend")(ensemble.blend)
 app.command("package-submission")(submission.package_submission)
 app.command("verify-submission")(submission.verify_submission)
+app.command("card")(card.card)
 app.command("score")(score.score)
 app.command("demo")(demo.demo)
 

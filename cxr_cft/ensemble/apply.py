@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cxr_cft.artifacts import open_run
+from cxr_cft.artifacts import Run, open_run
 from cxr_cft.data.predictions import Predictions, Rows, read_rows, write_predictions
 from cxr_cft.data.studies import AGGREGATION
 from cxr_cft.ensemble.file import Ensemble, MemberEntry
@@ -18,13 +18,24 @@ from cxr_cft.errors import PredictionsError, did_you_mean, first_few
 def blend_csvs(ensemble: Ensemble, csvs: Sequence[str], out: Path) -> int:
     """Blend members' CSVs and write `out`; returns its rows.
 
-    Each is `CSV`, which a run's folder or its own stem names, or `NAME=CSV`. Members without any weight can be left
-    out. Raises PredictionsError for a CSV of no member, or of a run whose weights are not those of the search, a member
-    without one, studies that not all of them have, and studies whose views were joined otherwise than in the search.
+    Each is `CSV`, which a run's folder or its own stem names, or `NAME=CSV`. Raises PredictionsError as `blended` does,
+    and where `out` is one of them.
     """
     sources = _sources(ensemble, csvs)
     if out.resolve() in {path.resolve() for path in sources.values()}:
         raise PredictionsError(f"{out} is read, and would be overwritten; give another --out")
+    found = blended(ensemble, sources)
+    write_predictions(out, found.studies, found.categories, found.scores)
+    return len(found.studies)
+
+
+def blended(ensemble: Ensemble, sources: Mapping[str, Path]) -> Predictions:
+    """The blend of members' CSVs, each by its member's name; those without any weight can be left out.
+
+    Its source is the first CSV. Raises PredictionsError for a CSV of a run whose weights are not those of the search, a
+    member without one, studies that not all of them have, and studies whose views were joined otherwise than in the
+    search.
+    """
     weights = ensemble.weights()
     names = [member.name for m, member in enumerate(ensemble.members) if weights[m].any()]
     missing = [name for name in names if name not in sources]
@@ -42,8 +53,26 @@ def blend_csvs(ensemble: Ensemble, csvs: Sequence[str], out: Path) -> int:
     given = [m for m, member in enumerate(ensemble.members) if member.name in sources]
     for m, each in zip(given, read, strict=True):
         scores[m] = each.rows(studies)
-    write_predictions(out, studies, ensemble.categories, ensemble.blend(scores))
-    return len(studies)
+    return Predictions(read[0].source, studies, ensemble.categories, ensemble.blend(scores))
+
+
+def own_predictions(ensemble: Ensemble, split: str, near: Path | None = None) -> dict[str, Path]:
+    """The CSVs of a split that runs keep in their folders, by the member's name; none for members that keep none.
+
+    A run that is not where the search saw it is looked for in the folder `near`.
+    """
+    found = {}
+    for member in ensemble.members:
+        folder = Path(member.source)
+        if member.kind == "run":
+            if near and not (folder / "run.json").is_file():
+                folder = near / folder.name
+            run = Run(folder, {})
+            files = [run.predictions(split, tuned=member.tuned, views=views) for views in (member.by_view, False)]
+            there = next((file for file in files if file.is_file()), None)
+            if there:
+                found[member.name] = there
+    return found
 
 
 def _sources(ensemble: Ensemble, csvs: Sequence[str]) -> Mapping[str, Path]:

@@ -125,11 +125,19 @@ class ScaleEstimate(_Entry):
     error: float | None = Field(description="standard error of the difference")
 
 
+class Searched(_Entry):
+    """The label CSV that weights were searched on, as an absolute path, and its sha256."""
+
+    source: str
+    fingerprint: str
+
+
 class Ensemble(_Entry):
     """The content of an ensemble file."""
 
     version: str
     seed: int
+    labels: Searched | None = Field(None, description="None in the file of a version that did not say")
     settings: dict[str, float | list[float] | list[str]]
     categories: tuple[str, ...]
     scored: tuple[str, ...]
@@ -240,6 +248,8 @@ def write_ensemble(path: Path, ensemble: Ensemble) -> None:
 
 def read_ensemble(path: Path) -> Ensemble:
     """Read and check an ensemble file. Raises PredictionsError if it is none, or of an older version's form."""
+    if not path.exists():
+        raise PredictionsError(f"there is no ensemble file {path}; make one by `cxr-cft ensemble`")
     content: Mapping[str, Any] = read_json(path)
     try:
         return Ensemble.model_validate(content)

@@ -9,11 +9,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cxr_cft.artifacts import Run, find_runs
+from cxr_cft.artifacts import Run, find_runs, fingerprint
 from cxr_cft.data.labels import CATEGORIES
 from cxr_cft.data.table import read_frame
 from cxr_cft.data.truth import StudyLabels, read_labels
-from cxr_cft.ensemble.file import Ensemble, write_ensemble
+from cxr_cft.ensemble.file import Ensemble, Searched, write_ensemble
 from cxr_cft.ensemble.members import TUNED, Member, gather, shared_studies
 from cxr_cft.ensemble.weights import search_weights
 from cxr_cft.errors import PredictionsError, first_few
@@ -91,6 +91,7 @@ def search_ensemble(
         if kept and kept.exists():
             progress.note(f"interrupted; the same command goes on from {kept}, and {out} is as it was")
         raise
+    found = found.model_copy(update={"labels": Searched(source=str(source.resolve()), fingerprint=fingerprint(source))})
     if out and kept:
         write_ensemble(out, found)
         kept.unlink(missing_ok=True)

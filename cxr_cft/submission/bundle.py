@@ -24,8 +24,9 @@ from cxr_cft.ensemble.file import Ensemble, MemberEntry
 from cxr_cft.errors import SubmissionError
 from cxr_cft.progress import SILENT, Progress
 from cxr_cft.settings import Recipe
-from cxr_cft.submission.card import model_card
+from cxr_cft.submission.card import CARD, model_card
 from cxr_cft.submission.contents import Contents, contents_of, head_of
+from cxr_cft.submission.evidence import learnt_from, worth_on_test
 from cxr_cft.submission.export import BATCHES, export_onnx
 from cxr_cft.submission.needs import Library, installed_libraries, of_wheels, requirements
 from cxr_cft.submission.precision import Comparison, Precision, calibration_images, compare, convert
@@ -102,7 +103,8 @@ def package(
         write_json(folder / "submission.json", specification)
         _write_code(folder)
         _write_libraries(folder, libraries, packed_wheels)
-        write_text(folder / "MODEL_CARD.md", model_card(name, contents, parity, comparison))
+        evidence = learnt_from(contents, root), worth_on_test(contents, root, near)
+        write_text(folder / CARD, model_card(name, contents, *evidence, parity, comparison))
         libraries = of_wheels(libraries, packed_wheels)
         write_text(folder / "README.md", readme(name, contents, libraries, size_of(folder), wheels=bool(packed_wheels)))
         _write_manifest(folder)

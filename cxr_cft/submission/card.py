@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from math import isnan
 
 from cxr_cft.artifacts import Run
 from cxr_cft.data.studies import AGGREGATION
 from cxr_cft.ensemble.file import CANDIDATES, Ensemble, Estimate, Interval, MemberEntry
+from cxr_cft.errors import first_few
 from cxr_cft.submission.contents import Contents
+from cxr_cft.submission.evidence import Learnt, Tested
 from cxr_cft.submission.precision import Comparison
+
+CARD = "MODEL_CARD.md"
 
 JOINED = {"max": "the maximum", "mean": "the mean", "logit_mean": "the mean logit"}
 NONE = "–"
@@ -18,19 +23,39 @@ FOLDS = (
     "Here all runs of the folds answer and their mean counts, so that the numbers above are of single runs."
 )
 
+UNSEEN = "None of these studies chose an epoch, a head or a weight, as far as the runs' files and the ensemble's tell."
+
 INTENDED_USE = """\
-Research and competitions. Not a medical device: no decision about a patient may rest on it. It has seen the scanners,
-patients and labels of one data set, and can fail silently on others."""
+Research and competitions. **Not a medical device**: no decision about a patient may rest on it.
+
+## Limits
+
+- It has seen the scanners, patients and labels of one data set, and can fail silently on others: on children, on other
+  devices, after another preparation of the images, where a finding is more or less frequent.
+- Probabilities are as good as the labels: those of training are partly unknown, and were filled in as the table under
+  Labels says. Ranks were tuned and measured; calibration was not.
+- A study gets an answer whatever it shows: that an image is no chest radiograph is not noticed, and a study of which no
+  view can be read gets the average of the validation studies.
+- The numbers are of all patients together; none was measured by sex, age, device or hospital."""
 
 
-def model_card(name: str, contents: Contents, parity: Mapping[str, float], comparison: Comparison | None = None) -> str:
+def model_card(
+    name: str,
+    contents: Contents,
+    learnt: Sequence[Learnt] | str,
+    tested: Tested | str,
+    parity: Mapping[str, float] | None = None,
+    comparison: Comparison | None = None,
+) -> str:
     """The card's Markdown, from the artefacts alone.
 
-    `parity` is the largest difference of each model's probabilities from torch's, by the model's name, `comparison`
-    that of the bundle's precision with fp32, if it has another.
+    `learnt` and `tested` are what `evidence` found, `parity` is the largest difference of each model's probabilities
+    from torch's, by the model's name, once models are exported; `comparison` that of the bundle's precision with fp32,
+    if it has another.
     """
     ensemble, output = contents.ensemble, contents.output
     constant = _constant(contents)
+    compared = " | largest difference of ONNX from torch" * bool(parity)
     lines = [
         f"# {name}",
         "",
@@ -39,13 +64,18 @@ def model_card(name: str, contents: Contents, parity: Mapping[str, float], compa
         *([f"A constant, for want of labels: {', '.join(constant)}.", ""] if constant else []),
         "## Models",
         "",
-        "| member | backbone | input | heads | mean weight | largest difference of ONNX from torch |",
-        "| --- | --- | --- | --- | --- | --- |",
-        *_members(contents, parity),
+        f"| member | backbone | input | heads | mean weight{compared} |",
+        f"| --- | --- | --- | --- | ---{' | ---' * bool(parity)} |",
+        *_members(contents, parity or {}),
         "",
         f"A weight is the mean over the categories above; a study has {_joined(ensemble, contents.members)}.",
         "",
         *(_precision(comparison) if comparison else []),
+        *_data(learnt),
+        "## Results on the test set",
+        "",
+        *_results(tested),
+        "",
         "## Evaluation",
         "",
         *_evaluation(ensemble, contents.folds),
@@ -56,6 +86,68 @@ def model_card(name: str, contents: Contents, parity: Mapping[str, float], compa
         "",
     ]
     return "\n".join(lines)
+
+
+def _data(learnt: Sequence[Learnt] | str) -> list[str]:
+    """The sections on data and labels, one of each for all runs that learnt the same."""
+    if isinstance(learnt, str):
+        return ["## Data", "", f"Not known: {learnt}.", ""]
+    lines = ["## Data", ""]
+    for each in learnt:
+        sizes = "; ".join(
+            f"{split}: {views:,} views of {patients:,} patients" for split, (views, patients) in each.sizes.items()
+        )
+        frontal = ", frontal views alone" * (each.views == "frontal")
+        lines += [f"{first_few(each.runs, 10)}: {each.source}{frontal}. {sizes}.", ""]
+    lines += ["## Labels", "", "Labels of the training views by state, and what was made of the unknown ones.", ""]
+    for each in learnt:
+        lines += [f"{first_few(each.runs, 10)}:", ""] if len(learnt) > 1 else []
+        lines += [
+            "| category | positive | negative | uncertain | taken as | blank | taken as |",
+            "| --- | --- | --- | --- | --- | --- | --- |",
+        ]
+        for c in each.counts:
+            counts = (
+                f"{c.positive:,} | {c.negative:,} | {c.uncertain:,} | {c.uncertain_as} | {c.blank:,} | {c.blank_as}"
+            )
+            lines.append(f"| {c.category} | {counts} |")
+        lines.append("")
+    lines += [
+        "Heads that were tuned per category (CFT) were tuned on the known labels alone: positive and negative.",
+        "",
+    ]
+    return lines
+
+
+def _results(tested: Tested | str) -> list[str]:
+    if isinstance(tested, str):
+        return [f"None: {tested}. The numbers below are of studies that took part in choices."]
+    about = (
+        f"AUROC of the blend that is used here, before it is packed, on {tested.source}: {tested.studies:,} studies of "
+        f"{tested.patients:,} patients. Intervals are of 95 %, by bootstrap over patients. "
+    )
+    faults = []
+    if tested.chosen_here:
+        faults.append("the weights were searched on these very studies")
+    if tested.seen:
+        faults.append(f"{tested.seen} of these patients were trained or validated on")
+    rows = [
+        f"| {name} | {tested.cases[name][0]} | {tested.cases[name][1]} | {_with_interval(tested.auroc[name])} |"
+        for name in tested.auroc
+    ]
+    return [
+        about + (f"**Not unseen**: {', and '.join(faults)}." if faults else UNSEEN),
+        "",
+        "| category | positive | negative | AUROC |",
+        "| --- | --- | --- | --- |",
+        *rows,
+        f"| **mean** | | | {_with_interval(tested.mean)} |",
+    ]
+
+
+def _with_interval(estimate: tuple[float, float, float]) -> str:
+    value, low, high = estimate
+    return f"{value:.4f} (too few cases for an interval)" if isnan(low) else f"{value:.4f} ({low:.4f} to {high:.4f})"
 
 
 def _precision(comparison: Comparison) -> list[str]:
@@ -85,12 +177,14 @@ def _constant(contents: Contents) -> list[str]:
 def _members(contents: Contents, parity: Mapping[str, float]) -> list[str]:
     """A row a member."""
     weights, output = contents.ensemble.candidate.weights, contents.output
-    difference = {member.name: parity[model] for model, packed in contents.models.items() for member in packed}
+    difference = {
+        member.name: parity[model] for model, packed in contents.models.items() for member in packed if model in parity
+    }
     rows = []
     for member in contents.members:
         mean = sum(weights[member.name].get(category, 0.0) for category in output) / len(output)
-        described = _described(member, contents.runs[member.name])
-        rows.append(f"{described} | {mean:.3f} | {difference[member.name]:.1e} |")
+        compared = f" | {difference[member.name]:.1e}" if difference else ""
+        rows.append(f"{_described(member, contents.runs[member.name])} | {mean:.3f}{compared} |")
     return rows
 
 

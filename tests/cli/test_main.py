@@ -23,6 +23,7 @@ COMMANDS = (
     ["blend"],
     ["package-submission"],
     ["verify-submission"],
+    ["card"],
     ["score"],
     ["demo"],
 )
@@ -81,10 +82,10 @@ def test_wrong_usage_ends_with_2_and_says_what_is_wrong(arguments, message, caps
         (["cft"], "no complete run under weights; train one first"),
         (["ensemble"], "no complete run under weights"),
         (["predict", "nothing", "--csv", "a.csv", "--out", "b.csv"], "there is no run weights/nothing"),
-        (["package-submission"], "there is no file weights/ensemble.json"),
+        (["package-submission"], "there is no ensemble file weights/ensemble.json; make one by `cxr-cft ensemble`"),
         (["verify-submission", "x"], "x is no bundle"),
         (["score", "a.csv", "b.csv"], "there is no file b.csv"),
-        (["blend", "x.json", "--predictions", "a.csv", "--out", "b.csv"], "there is no file x.json"),
+        (["blend", "x.json", "--predictions", "a.csv", "--out", "b.csv"], "there is no ensemble file x.json"),
     ],
 )
 def test_a_mistake_ends_with_1_and_one_line(arguments, message, capsys, tmp_path, monkeypatch):

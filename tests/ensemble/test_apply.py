@@ -10,6 +10,8 @@ from cxr_cft.artifacts import write_json
 from cxr_cft.data.predictions import read_predictions, write_predictions
 from cxr_cft.data.studies import aggregate_views
 from cxr_cft.ensemble import blend_csvs, search_weights
+from cxr_cft.ensemble.apply import blended as in_memory
+from cxr_cft.ensemble.apply import own_predictions
 from cxr_cft.ensemble.file import CANDIDATES
 from cxr_cft.ensemble.members import gather
 from cxr_cft.errors import PredictionsError
@@ -249,3 +251,20 @@ def test_what_is_blended_is_not_overwritten(found, write_scores, names, scores):
     with pytest.raises(PredictionsError, match=r"first\.csv is read, and would be overwritten; give another --out"):
         blend_csvs(found, [str(csv) for csv in csvs], csvs[0])
     assert csvs[0].read_bytes() == before
+
+
+def test_runs_own_predictions_are_found_by_the_members_names(make_run, made, names, write_scores, tmp_path):
+    labels, parts = made(np.random.default_rng(1), 40, (1.0, 2.0, 1.5))
+    run = make_run("a", names(40), parts[0], tuned=parts[1])
+    other = write_scores("other", names(40), parts[2])
+    found = search_weights(gather([run], [other], CATEGORIES), names(40), labels, CATEGORIES, scale="zlogit")
+    own = {name: run.predictions("valid", tuned=name == "a.cft") for name in ("a", "a.cft")}
+    assert own_predictions(found, "valid") == own
+    assert own_predictions(found, "test") == {}
+    blend = in_memory(found.using("equal"), {**own, "other": other})
+    np.testing.assert_array_equal(blend.rows(names(40)), found.using("equal").blend(np.stack(parts)))
+    (tmp_path / "moved").mkdir()
+    run.path.rename(tmp_path / "moved" / "a")
+    assert own_predictions(found, "valid") == {}
+    near = own_predictions(found, "valid", tmp_path / "moved")
+    assert near == {name: tmp_path / "moved" / "a" / path.relative_to(run.path) for name, path in own.items()}

@@ -187,5 +187,5 @@ def test_a_file_that_is_no_json_object_is_refused(tmp_path, text, message):
 
 
 def test_a_missing_file_is_said_to_be_missing(tmp_path):
-    with pytest.raises(CxrCftError, match=r"there is no file .*e\.json"):
+    with pytest.raises(CxrCftError, match=r"there is no ensemble file .*e\.json; make one by `cxr-cft ensemble`"):
         read_ensemble(tmp_path / "e.json")
