@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
@@ -61,22 +62,19 @@ def installed_libraries() -> tuple[Library, ...]:
     needed but not installed has no exact version and is left to pip. Raises SubmissionError if an import of predict.py
     itself comes from no distribution.
     """
-    found: dict[str, Library] = {}
-    waiting = [(_installed(names), "") for names in IMPORTED]
-    while waiting:
-        each, needed_by = waiting.pop(0)
-        library = _library(each, needed_by)
-        if library.name in found:
-            continue
-        found[library.name] = library
-        for line in each.requires or ():
-            needed = Requirement(line)
-            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
-                try:
-                    waiting.append((distribution(needed.name), library.name))
-                except PackageNotFoundError:
-                    continue
-    return tuple(found.values())
+    return tuple(_library(each, needed_by) for each, needed_by in _with_needed(map(_installed, IMPORTED)))
+
+
+def needed_distributions(also: Iterable[str] = ()) -> list[Distribution]:
+    """The distributions of `installed_libraries`, and of those of `also`, with what they need, that are installed.
+
+    Raises SubmissionError as that does.
+    """
+    others = []
+    for name in also:
+        with suppress(PackageNotFoundError):
+            others.append(distribution(name))
+    return [each for each, _ in _with_needed([*map(_installed, IMPORTED), *others])]
 
 
 def of_wheels(libraries: Iterable[Library], wheels: Iterable[Path]) -> tuple[Library, ...]:
@@ -117,6 +115,28 @@ def oldest_glibc(libraries: Iterable[Library]) -> tuple[str, list[str]]:
     return max(known, key=Version, default=UNKNOWN), [name for name, version in glibc.items() if version == UNKNOWN]
 
 
+def _with_needed(first: Iterable[Distribution]) -> Iterator[tuple[Distribution, str]]:
+    """These and everything that they need in turn, each once, with the name of the one that needs it."""
+    waiting, seen = [(each, "") for each in first], set[str]()
+    while waiting:
+        each, needed_by = waiting.pop(0)
+        name = _name(each)
+        if name in seen:
+            continue
+        seen.add(name)
+        yield each, needed_by
+        for line in each.requires or ():
+            needed = Requirement(line)
+            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+                with suppress(PackageNotFoundError):
+                    waiting.append((distribution(needed.name), name))
+
+
+def _name(each: Distribution) -> str:
+    name = canonicalize_name(each.metadata["Name"])
+    return "onnxruntime" if name == "onnxruntime-gpu" else name
+
+
 def _installed(names: Sequence[str]) -> Distribution:
     for name in names:
         try:
@@ -127,12 +147,11 @@ def _installed(names: Sequence[str]) -> Distribution:
 
 
 def _library(each: Distribution, needed_by: str) -> Library:
-    name = canonicalize_name(each.metadata["Name"])
     lines = (each.read_text("WHEEL") or "").splitlines()
     tags = [parse_tag(line.partition(":")[2].strip()) for line in lines if line.startswith("Tag:")]
     classifiers = map(_PYTHON.fullmatch, each.metadata.get_all("Classifier") or ())
     return Library(
-        name="onnxruntime" if name == "onnxruntime-gpu" else name,
+        name=_name(each),
         version=Version(each.version).public,  # who built it is of no use to another machine
         needed_by=needed_by,
         python=SpecifierSet(",".join(each.metadata.get_all("Requires-Python") or ())),

@@ -23,6 +23,7 @@ from cxr_cft.data.processors import processors
 from cxr_cft.errors import SubmissionError
 from cxr_cft.progress import SILENT, Progress
 from cxr_cft.submission.rehearsal import launch
+from cxr_cft.submission.rehearsal.libraries import Interpreter, own_python
 
 CORES = 4  # of the server, unless more is asked for (the organisers' description)
 MEMORY = 14 * 10**9  # bytes; the same
@@ -48,12 +49,14 @@ class Ran:
 class Sandbox:
     """A bundle's copy in a place of its own, ready to be run; `isolated` says whether by namespaces.
 
-    `folder` takes whatever a rehearsal needs; a run can read it, and write only below the folder of its own.
+    `folder` takes whatever a rehearsal needs; a run can read it, and write only below the folder of its own. `python`
+    is what runs the script.
     """
 
     bundle: Path
     folder: Path
     isolated: bool
+    python: Interpreter
 
     @property
     def copy(self) -> Path:
@@ -73,8 +76,7 @@ class Sandbox:
             [str(source), str(self._show(source, folder / name))]
             for name, source in {SOURCE: self.copy, **(shown or {})}.items()
         ]
-        # The link in a virtual environment, not what it points to, is what finds the environment's libraries.
-        command = [sys.executable, f"{SOURCE}/{SCRIPT}", str(csv), OUTPUT]
+        command = [self.python.program, f"{SOURCE}/{SCRIPT}", str(csv), OUTPUT]
         plan = _plan(place, folder, mounts if self.isolated else None, command, environment)
         before = _names(self.copy)
         begin = time.perf_counter()
@@ -147,7 +149,7 @@ def sandbox(bundle: Path, names: Sequence[str]) -> Iterator[Sandbox]:
     """A copy of the bundle's files `names` that can be run, and goes when the block ends, however it does."""
     with tempfile.TemporaryDirectory(prefix="rehearsal-") as name:
         folder = Path(name).resolve()
-        made = Sandbox(bundle, folder, _can_isolate(folder))
+        made = Sandbox(bundle, folder, _can_isolate(folder), own_python(folder / "python"))
         for each in names:
             (made.copy / each).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(bundle / each, made.copy / each)
@@ -166,6 +168,8 @@ def usable_cores() -> int:
 def told_isolation(made: Sandbox) -> str:
     """How the script is held, in one line."""
     limits = f"{usable_cores()} cores, {MEMORY / 1e9:.0f} GB, {TIME_LIMIT / 60:.0f} minutes"
+    why = made.python.why
+    limits += f", and all libraries of this environment, since {why}" if why else ", the libraries it requires alone"
     if made.isolated:
         return f"run without a network on a read-only file system: {limits}"
     return (

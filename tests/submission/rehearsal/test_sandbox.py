@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import PathDistribution
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,29 @@ def test_it_is_the_servers_command_line_in_a_fresh_working_directory(ran, tmp_pa
     run, found = ran("import os, sys\nfound = [sys.argv, os.listdir(), os.listdir('src')]")
     assert found == [["src/predict.py", str(tmp_path / "in.csv"), "answer/output.csv"], ["src"], ["predict.py"]]
     assert run.left == ()
+
+
+IMPORTED = """
+import importlib.util
+names = ("numpy", "PIL", "onnxruntime", "pydicom", "torch", "pandas", "scipy", "cxr_cft", "pip")
+found = [name for name in names if importlib.util.find_spec(name)]
+import numpy, PIL.Image, onnxruntime
+found.append(onnxruntime.get_available_providers()[-1])
+"""
+
+
+def test_a_script_finds_the_libraries_that_a_bundle_requires_and_no_others(ran):
+    assert ran(IMPORTED)[1] == ["numpy", "PIL", "onnxruntime", "pydicom", "CPUExecutionProvider"]
+
+
+@pytest.mark.usefixtures("held")
+def test_an_installation_that_does_not_list_its_files_leaves_all_libraries_which_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(PathDistribution, "files", None)
+    (tmp_path / "predict.py").write_text("")
+    with sandbox(tmp_path, ["predict.py"]) as box:
+        assert box.python.program == sys.executable
+        told = told_isolation(box)
+    assert "and all libraries of this environment, since the installation of numpy does not list its files" in told
 
 
 def test_the_environment_is_scrubbed_and_its_folders_are_fresh(ran, monkeypatch):
@@ -245,3 +269,4 @@ def test_it_says_how_a_script_is_held(tmp_path):
     expected = "without a network on a read-only file system" if box.isolated else "allows no namespaces"
     assert expected in told
     assert "14 GB" in told
+    assert "the libraries it requires alone" in told
