@@ -18,10 +18,15 @@ def tell(message: str) -> None:
 
     Of what a CSV brings, only what can be printed reaches a terminal as it is.
     """
-    message = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in message)
+    message = printable(message)
     if sys.stderr is not None:
         with suppress(OSError, ValueError):  # a pipe whose reader has gone, a closed file
             print(f"\r{message}\033[K" if _terminal() else message, file=sys.stderr, flush=True)  # noqa: T201 - a script's own output
+
+
+def printable(text: str) -> str:
+    """The text with escapes in place of what cannot be printed."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def _terminal() -> bool:

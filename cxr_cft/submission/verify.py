@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from cxr_cft.submission.rehearsal.rules import check_output as check_output
 from cxr_cft.submission.rehearsal.sandbox import Ran, Sandbox, sandbox, told_isolation, usable_cores
 from cxr_cft.submission.rehearsal.verdict import Pace, Verdict
 from cxr_cft.submission.rehearsal.verdict import Rehearsal as Rehearsal
+from cxr_cft.submission.telling import printable
 
 TIMED_VIEWS = 40  # in full resolution, to measure a rate by; more than two batches of the script (assumed)
 LONG = 60.0  # seconds from which on a CSV's first rows are enough for running them twice (assumed)
@@ -206,8 +208,7 @@ def _rehearse_given(stage: _Stage, asked: Asked) -> Rehearsal:
             f"not one of the {found.views} views of {asked.csv} could be read, so that every study has the same "
             "average; give --image-root"
         )
-    told = [line for line in ran.told if line.startswith("left out ")]
-    gone = [view for view in asked.views if any(line.startswith(f"left out {view}: ") for line in told)]
+    gone = _left_out(asked, ran)
     asked = without(asked, gone)
     if found.unreadable:
         found.findings.append(f"{name}: {found.unreadable} of {found.views} views could not be read: {first_few(gone)}")
@@ -222,6 +223,13 @@ def _rehearse_given(stage: _Stage, asked: Asked) -> Rehearsal:
         _check_again(stage, asked, ran, name)
     _compare(stage, part, found, whole)
     return found
+
+
+def _left_out(asked: Asked, ran: Ran) -> list[str]:
+    """The views that the script said it left out: `left out VIEW: why`, where either part may hold a colon."""
+    told = [line.removeprefix("left out ") for line in ran.told if line.startswith("left out ")]
+    named = {line[: found.start()] for line in told for found in re.finditer(": ", line)}
+    return [view for view in asked.views if printable(view) in named]
 
 
 # ---- what every output is held to
@@ -259,7 +267,7 @@ def _check_again(stage: _Stage, asked: Asked, ran: Ran, name: str) -> None:
     again = stage.box.run(asked.csv, asked.shown)
     first, second = ran.output.read_bytes().splitlines(), again.output.read_bytes().splitlines()
     if first != second:
-        differing = sum(one != other for one, other in zip(first, second, strict=False))
+        differing = sum(one != other for one, other in zip_longest(first, second))
         raise SubmissionError(
             f"{stage.bundle}: predict.py gave {differing} other rows when {name} was run again; what the server scores "
             f"must not depend on chance: {AGAIN}"

@@ -105,6 +105,22 @@ def test_views_that_cannot_be_read_are_a_finding(bundle, data, weights, tmp_path
     assert found.difference < 1e-4
 
 
+def test_views_of_several_folders_are_read_and_those_left_out_named_whatever_their_names(
+    bundle, data, weights, tmp_path
+):
+    root = tmp_path / "root"
+    for top in ("one", "two"):
+        shutil.copytree(data / "test", root / top / "test")
+    views = [path.split("/", 1)[1] for path in pd.read_csv(data / "test.csv")["Path"]]
+    strange = "one/test/patient00001/study1/a: b\tc.png"
+    rows = [f"{top}/{view}" for top in ("one", "two") for view in views[:3]] + [strange]
+    csv = tmp_path / "two.csv"
+    csv.write_text("\n".join(["Path", *(f'"{row}"' for row in rows)]) + "\n")
+    found = rehearse(bundle.folder, csv, tmp_path / "out.csv", image_root=root, weights=weights)
+    assert (found.views, found.unreadable) == (7, 1)
+    assert found.findings == [f"two.csv: 1 of 7 views could not be read: {strange}"]
+
+
 def test_the_labels_are_never_overwritten(bundle, data, tmp_path):
     copy = shutil.copytree(data, tmp_path / data.name)
     before = (copy / "test.csv").read_bytes()

@@ -43,16 +43,17 @@ class Asked:
 
 
 def read_asked(csv: Path, image_root: Path | None) -> Asked:
-    """A user's CSV, its images' folder shown as the server mounts it: the paths' first folder, above `src`."""
+    """A user's CSV, its images' folders shown as the server mounts them: the paths' first folders, above `src`."""
     table = read_table(csv, csv.resolve().parent, [], labelled=False, image_root=image_root)
     # As they are in the file: a study is the path character for character.
     paths = list(read_frame(csv)["Path"])
     rows = {path: row for row, path in reversed(list(enumerate(paths)))}
     views = list(dict.fromkeys(paths))
     files = {view: table.file(rows[view]).absolute() for view in views}
-    top = table.paths[0].split("/")[0]
-    source = table.images.resolve() if table.skipped else table.images.resolve() / top
-    shown = {top: source} if top not in ("", ".", "..") and source.is_dir() else {}
+    images = table.images.resolve()
+    tops = dict.fromkeys(path.split("/")[0] for path in table.paths)
+    sources = {top: images if table.skipped else images / top for top in tops if top not in ("", ".", "..")}
+    shown = {top: source for top, source in sources.items() if source.is_dir()}
     return Asked(csv.resolve(), tuple(views), tuple(table.views[rows[view]] for view in views), files, shown)
 
 
