@@ -50,6 +50,8 @@ def demo(
         given = [part for member in members for part in ("--predictions", member)]
         step("blend", found, *given, "--use", use, "--out", path)
     step("score", output, data / "test.csv")
+    page = weights / "report.html"
+    step("report", "--weights", weights, "--submissions", submissions, "--out", page)
     _print_table(weights, data / "test.csv", blends, output)
     for what, where in (
         ("data", data),
@@ -59,7 +61,7 @@ def demo(
         ("the server's output", output),
     ):
         console.say(f"{what}: {where}")
-    console.say(f"done in {time.monotonic() - begin:.0f} s")
+    console.say(f"done in {time.monotonic() - begin:.0f} s; open the page on all of it: {page}")
 
 
 def _clear(folder: Path) -> None:

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from cxr_cft import __version__
-from cxr_cft.cli import card, cft, data, demo, ensemble, predict, score, submission, train
+from cxr_cft.cli import card, cft, data, demo, ensemble, explain, predict, report, score, submission, train
 from cxr_cft.errors import CxrCftError
 
 
@@ -26,7 +26,7 @@ app = typer.Typer(
     name="cxr-cft",
     cls=_Stages,
     help="Chest X-ray competitions, from a CheXpert folder to a scored offline submission.",
-    epilog="The usual way: data inspect → train → cft → ensemble → package-submission → verify-submission.",
+    epilog="The usual way: data inspect → train → cft → ensemble → package-submission → verify-submission → report.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -43,6 +43,8 @@ app.command("package-submission")(submission.package_submission)
 app.command("verify-submission")(submission.verify_submission)
 app.command("card")(card.card)
 app.command("score")(score.score)
+app.command("report")(report.report)
+app.command("explain")(explain.explain)
 app.command("demo")(demo.demo)
 
 

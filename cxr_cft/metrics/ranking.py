@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -38,11 +39,11 @@ def auroc(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None
             weight is negative or not finite.
 
     """
-    positive, negative, columns, weighting, squeeze = _prepare(labels, scores, weights)
+    positive, negative, columns, weighting, squeeze = prepare(labels, scores, weights)
     if weighting is None:
         values = _unweighted_auroc(*_sorted_classes(columns, positive, negative))
     else:
-        values = _weighted(_weighted_auroc, columns, positive, negative, weighting)
+        values = weighted(_weighted_auroc, columns, positive, negative, weighting)
     return squeeze(values)
 
 
@@ -51,11 +52,11 @@ def average_precision(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike |
 
     Shapes, nan and errors are `auroc`'s. Without a known negative every ranking would score 1, so that is nan too.
     """
-    positive, negative, columns, weighting, squeeze = _prepare(labels, scores, weights)
+    positive, negative, columns, weighting, squeeze = prepare(labels, scores, weights)
     if weighting is None:
         values = _unweighted_average_precision(*_sorted_classes(columns, positive, negative))
     else:
-        values = _weighted(_weighted_average_precision, columns, positive, negative, weighting)
+        values = weighted(_weighted_average_precision, columns, positive, negative, weighting)
     return squeeze(values)
 
 
@@ -87,20 +88,21 @@ def per_category(metric: Metric, labels: ArrayLike, scores: ArrayLike, weights: 
     return np.stack([metric(labels[:, c], scores[..., c].T, weights) for c in range(labels.shape[1])], axis=-1)
 
 
-class _Squeeze:
+class Squeeze:
     """Takes away the axes that the caller did not pass: R first, K last."""
 
     def __init__(self, no_resamples: bool, no_columns: bool) -> None:
         self.index = (0 if no_resamples else slice(None), 0 if no_columns else slice(None))
 
     def __call__(self, values: Floats) -> Any:
+        """Values (R, K), or of fewer dimensions."""
         squeezed = values[self.index]
         return float(squeezed) if np.ndim(squeezed) == 0 else squeezed
 
 
-def _prepare(
+def prepare(
     labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None
-) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[Any], NDArray[Any] | None, _Squeeze]:
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[Any], NDArray[Any] | None, Squeeze]:
     """Rows of the positives and of the negatives, scores as (N, K), weights as (N, R), and the way back."""
     labels, scores = np.asarray(labels), np.asarray(scores)
     if labels.ndim != 1 or scores.ndim not in (1, 2) or len(scores) != len(labels):
@@ -124,14 +126,14 @@ def _prepare(
         # Not `min() < 0`: of a nan that would be false.
         if weighting.size and not (weighting.min() >= 0 and np.isfinite(weighting.max())):
             raise ValueError("weights must be finite and not negative")
-    squeeze = _Squeeze(weighting is None or weighting.ndim == 1, scores.ndim == 1)
+    squeeze = Squeeze(weighting is None or weighting.ndim == 1, scores.ndim == 1)
     columns = scores[:, None] if scores.ndim == 1 else scores
     if weighting is not None and weighting.ndim == 1:
         weighting = weighting[:, None]
     return positive, negative, columns, weighting, squeeze
 
 
-def _check_finite(ascending: NDArray[Any]) -> None:
+def check_finite(ascending: NDArray[Any]) -> None:
     """Sorting puts -inf first, inf and nan last, so that (K, n) sorted scores show them at their ends."""
     if ascending.shape[1] and not np.isfinite(ascending[:, [0, -1]]).all():
         raise ValueError("scores must be finite, but there is a nan or an infinity among those with a known label")
@@ -150,12 +152,12 @@ def _sorted_classes(
         gathered = columns.T.take(rows, axis=1) if columns.flags.f_contiguous else columns[rows].T
         ascending = np.ascontiguousarray(gathered)
         ascending.sort(axis=1)
-        _check_finite(ascending)
+        check_finite(ascending)
         classes.append(ascending)
     return classes[0], classes[1]
 
 
-def _places(ascending: NDArray[Any], values: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def places(ascending: NDArray[Any], values: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """How many of `ascending` lie below each of `values`, and how many below or level."""
     below = ascending.searchsorted(values, side="left")
     level = below.copy()
@@ -176,7 +178,7 @@ def _unweighted_auroc(positives: NDArray[Any], negatives: NDArray[Any]) -> Float
     few, many = (positives, negatives) if positives_rarer else (negatives, positives)
     twice_won = np.empty(len(positives), dtype=np.int64)
     for column, (values, ascending) in enumerate(zip(few, many, strict=True)):
-        below, level = _places(ascending, values)
+        below, level = places(ascending, values)
         twice_won[column] = below.sum(dtype=np.int64) + level.sum(dtype=np.int64)
     if not positives_rarer:
         twice_won = 2 * pairs - twice_won
@@ -189,27 +191,30 @@ def _unweighted_average_precision(positives: NDArray[Any], negatives: NDArray[An
         return np.full((1, len(positives)), np.nan)
     values = np.empty(len(positives))
     for column, (own, other) in enumerate(zip(positives, negatives, strict=True)):
-        true = len(own) - _first_of_ties(own)
+        true = len(own) - first_of_ties(own)
         false = len(other) - other.searchsorted(own, side="left")
         values[column] = np.mean(true / (true + false))
     return values[None]
 
 
-def _first_of_ties(ascending: NDArray[Any]) -> NDArray[np.intp]:
+def first_of_ties(ascending: NDArray[Any]) -> NDArray[np.intp]:
     """For each of the sorted values the index of the first that is level with it."""
     starts = np.arange(len(ascending))
     starts[1:][ascending[1:] == ascending[:-1]] = 0
     return np.maximum.accumulate(starts)
 
 
-class _WeightedColumn(Protocol):
-    def __call__(
-        self, own: NDArray[Any], other: NDArray[Any], own_weights: NDArray[Any], other_weights: NDArray[Any]
-    ) -> Floats: ...
+def last_of_ties(ascending: NDArray[Any]) -> NDArray[np.intp]:
+    """For each of the sorted values the index after the last that is level with it."""
+    return len(ascending) - first_of_ties(ascending[::-1])[::-1]
 
 
-def _weighted(
-    score: _WeightedColumn,
+WeightedColumn = Callable[[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]], Floats]
+"""(R,) of one column from both classes' ascending scores, (P,) and (Q,), and their weights, (P, R) and (Q, R)."""
+
+
+def weighted(
+    score: WeightedColumn,
     columns: NDArray[Any],
     positive: NDArray[np.intp],
     negative: NDArray[np.intp],
@@ -223,13 +228,13 @@ def _weighted(
         own, other = columns[positive, k], columns[negative, k]
         own_order, other_order = np.argsort(own), np.argsort(other)
         own, other = own[own_order], other[other_order]
-        _check_finite(own[None])
-        _check_finite(other[None])
+        check_finite(own[None])
+        check_finite(other[None])
         values[:, k] = score(own, other, weighting[positive[own_order]], weighting[negative[other_order]])
     return values
 
 
-def _summed(weights: NDArray[Any]) -> Floats:
+def summed(weights: NDArray[Any]) -> Floats:
     """(n + 1, R) sums of the first 0, 1, ... n of (n, R) weights. Whole numbers stay exact in float64 up to 2**53."""
     sums = np.zeros((len(weights) + 1, weights.shape[1]))
     np.cumsum(weights, axis=0, out=sums[1:])
@@ -241,25 +246,25 @@ def _weighted_auroc(
 ) -> Floats:
     if len(own) > len(other):  # the search and the gathers are made for the rarer class
         return 1 - _weighted_auroc(other, own, other_weights, own_weights)
-    sums = _summed(other_weights)
-    below, level = _places(other, own)
+    sums = summed(other_weights)
+    below, level = places(other, own)
     won = np.einsum("pr,pr->r", own_weights.astype(np.float64), sums[below] + sums[level]) / 2
     pairs = own_weights.sum(axis=0, dtype=np.float64) * sums[-1]
-    return _ratio(won, pairs)
+    return ratio(won, pairs)
 
 
 def _weighted_average_precision(
     own: NDArray[Any], other: NDArray[Any], own_weights: NDArray[Any], other_weights: NDArray[Any]
 ) -> Floats:
-    own_sums, other_sums = _summed(own_weights), _summed(other_weights)
-    true = own_sums[-1] - own_sums[_first_of_ties(own)]
+    own_sums, other_sums = summed(own_weights), summed(other_weights)
+    true = own_sums[-1] - own_sums[first_of_ties(own)]
     false = other_sums[-1] - other_sums[other.searchsorted(own, side="left")]
     # A positive without weight can have nothing at or above it; it counts for nothing whatever its precision.
     precision = np.divide(true, true + false, out=np.zeros_like(true), where=true + false > 0)
     total = np.where(other_sums[-1] > 0, own_sums[-1], 0)
-    return _ratio(np.einsum("pr,pr->r", own_weights.astype(np.float64), precision), total)
+    return ratio(np.einsum("pr,pr->r", own_weights.astype(np.float64), precision), total)
 
 
-def _ratio(numerator: Floats, denominator: Floats) -> Floats:
+def ratio(numerator: Floats, denominator: Floats) -> Floats:
     """The quotient, nan where there is nothing to divide by."""
     return np.divide(numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator > 0)

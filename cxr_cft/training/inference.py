@@ -91,6 +91,14 @@ def each_batch(
         yield result
 
 
+def chosen_head(run: Run, *, tuned: bool | None) -> bool:
+    """Whether a run is asked by the heads that CFT tuned. Raises RunError if `tuned` says so and there are none."""
+    there = run.tuned() is not None
+    if tuned and not there:
+        raise RunError(f"run {run.name} has no tuned heads; run `cxr-cft cft {run.name}` first")
+    return there if tuned is None else tuned
+
+
 def predict_logits(
     run: Run,
     table: Table,
@@ -103,11 +111,8 @@ def predict_logits(
 
     On `default_device` unless another is given. Raises RunError if tuned heads are asked for where there are none.
     """
-    there = run.tuned() is not None
-    if tuned and not there:
-        raise RunError(f"run {run.name} has no tuned heads; run `cxr-cft cft {run.name}` first")
     device = device or default_device()
-    model = load_model(run, tuned=there if tuned is None else tuned).to(device)
+    model = load_model(run, tuned=chosen_head(run, tuned=tuned)).to(device)
     recipe = Recipe.model_validate(run.info["recipe"])
     with arithmetic_threads(recipe):
         return over_table(model, table, recipe, device, f"predicting with {run.name}", progress)

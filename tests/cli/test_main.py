@@ -24,6 +24,8 @@ COMMANDS = (
     ["package-submission"],
     ["verify-submission"],
     ["card"],
+    ["report"],
+    ["explain"],
     ["score"],
     ["demo"],
 )

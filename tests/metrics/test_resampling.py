@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from cxr_cft.metrics import (
     auroc,
     average_precision,
     bootstrap,
     bootstrap_auroc,
+    bootstrap_average_precision,
     per_category,
     percentile_interval,
     resample_counts,
@@ -75,6 +77,91 @@ def test_blocks_of_any_size_give_the_same_resamples(made, monkeypatch):
     np.testing.assert_array_equal(run().samples, whole.samples)
 
 
+@pytest.mark.parametrize("function", [bootstrap_auroc, bootstrap_average_precision])
+def test_blocks_and_threads_of_any_number_give_the_same_numbers(function, made, monkeypatch):
+    labels, scores, patients = made
+
+    def run(threads=1):
+        return function(labels, scores, patients, rng=np.random.default_rng(5), resamples=33, threads=threads).samples
+
+    whole = run()
+    assert resampling.BLOCK_RESAMPLES > 33
+    np.testing.assert_array_equal(run(threads=3), whole)
+    monkeypatch.setattr(resampling, "BLOCK_RESAMPLES", 7)
+    np.testing.assert_allclose(run(), whole, rtol=1e-14)
+
+
+def test_average_precision_equals_a_naive_loop_over_the_resamples_of_auroc(made):
+    labels, scores, patients = made
+    result = bootstrap_average_precision(labels, scores, patients, rng=np.random.default_rng(8), resamples=40)
+    counts = resample_counts(patients, 40, np.random.default_rng(8))
+    np.testing.assert_array_equal(result.estimate, per_category(average_precision, labels, scores))
+    for r in range(40):
+        for model in range(2):
+            for c in range(3):
+                known = ~np.isnan(labels[:, c])
+                weights = counts[known, r]
+                expected = average_precision_score(labels[known, c], scores[model, known, c], sample_weight=weights)
+                np.testing.assert_allclose(result.samples[r, model, c], expected, rtol=1e-12)
+    np.testing.assert_allclose(result.low, np.quantile(result.samples, 0.025, axis=0), rtol=1e-12)
+    np.testing.assert_allclose(result.high, np.quantile(result.samples, 0.975, axis=0), rtol=1e-12)
+
+
+@pytest.mark.parametrize("positives", [40, 400, 1200, 1960])
+@pytest.mark.parametrize("levels", [30, 10**6])
+def test_thousands_of_studies_are_scored_as_scikit_learn_scores_them(positives, levels):
+    rng = np.random.default_rng(positives)
+    labels = rng.permutation(np.repeat([1.0, 0.0, np.nan], [positives, 2000 - positives, 100]))
+    scores = np.round((rng.normal(size=2100) + np.nan_to_num(labels)) * levels / 10)
+    patients = rng.integers(0, 1300, 2100)
+    counts = resample_counts(patients, 3, np.random.default_rng(0))
+    known = ~np.isnan(labels)
+    for function, reference in (
+        (bootstrap_auroc, roc_auc_score),
+        (bootstrap_average_precision, average_precision_score),
+    ):
+        result = function(labels[:, None], scores[:, None], patients, rng=np.random.default_rng(0), resamples=3)
+        for r in range(3):
+            expected = reference(labels[known], scores[known], sample_weight=counts[known, r])
+            assert result.samples[r, 0] == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(("studies", "dtype"), [(2**14, np.float32), (2**14 + 1, np.float64)])
+def test_counts_are_of_a_precision_that_holds_their_largest_sum(studies, dtype, monkeypatch):
+    # Of 1,024 patients one has so many studies, who could be drawn 1,024 times; float32 counts to 2**24.
+    patients = np.r_[np.zeros(studies, dtype=int), np.arange(1, 2**10)]
+    labels, seen = np.arange(len(patients))[:, None] % 2, []
+
+    def counted(*_):
+        return lambda counts: seen.append(counts.dtype) or np.zeros(counts.shape[1])
+
+    monkeypatch.setattr(resampling, "counted_auroc", counted)
+    bootstrap_auroc(labels, labels, patients, rng=np.random.default_rng(1), resamples=2)
+    assert seen == [dtype]
+
+
+@pytest.mark.parametrize("function", [bootstrap_auroc, bootstrap_average_precision])
+@pytest.mark.parametrize("label", [0, 1])
+def test_a_resample_without_one_of_the_classes_has_no_value(function, label):
+    labels = np.full(6, 1 - label)
+    labels[2] = label
+    scores = np.array([1, 5, 3, 2, 4, 0])
+    result = function(labels[:, None], scores[:, None], np.arange(6), rng=np.random.default_rng(0), resamples=50)
+    counts = resample_counts(np.arange(6), 50, np.random.default_rng(0))
+    np.testing.assert_array_equal(np.isnan(result.samples[:, 0]), (counts[2] == 0) | (counts[2] == 6))
+    assert np.isnan(result.low)
+
+
+def test_perfect_separation_has_no_interval_by_resampling():
+    labels = np.repeat([0, 1], 20)[:, None] * np.ones((1, 3))
+    scores = np.column_stack([np.arange(40), -np.arange(40), np.arange(40) % 20])
+    result = bootstrap_auroc(labels, scores, np.arange(40), rng=np.random.default_rng(0), resamples=50)
+    assert result.estimate.tolist() == [1, 0, 0.5]
+    assert np.isnan([result.low, result.high]).tolist() == [[True, True, False]] * 2
+    precision = bootstrap_average_precision(labels, scores, np.arange(40), rng=np.random.default_rng(0), resamples=50)
+    assert np.isnan([precision.low, precision.high]).tolist() == [[True, False, False]] * 2
+
+
 def test_the_seed_decides(made):
     labels, scores, patients = made
     first, again, other = (
@@ -140,5 +227,5 @@ def test_what_cannot_be_resampled_is_refused():
         bootstrap(lambda counts: counts[0], [1, 2], rng=rng, confidence=95)
     with pytest.raises(ValueError, match="at least one resample"):
         percentile_interval([])
-    with pytest.raises(ValueError, match=r"weights must be \(3,\) or \(3, R\), not \(2, 1\)"):
+    with pytest.raises(ValueError, match=r"groups must be \(3,\), but their shape is \(2,\)"):
         bootstrap_auroc(np.eye(3), np.eye(3), [1, 2], rng=rng)
