@@ -1,67 +1,168 @@
-"""`cxr-cft score`: the competition's numbers."""
+"""`cxr-cft score`: what predictions are worth on labelled studies, alone or compared."""
 
 from __future__ import annotations
 
 import json
-import math
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cxr_cft.cli import console
+from cxr_cft.cli import console, fitted
 from cxr_cft.cli.options import Json
 
+PERFECT = (0.0, 1.0)  # AUROCs of scores that separate the classes, rightly or the wrong way round
+
 if TYPE_CHECKING:
+    from cxr_cft.evaluation.entries import Choice
     from cxr_cft.evaluation.score import Score
 
 
 def score(
-    predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS.csv", help="A row a study, a column a category.")],
+    predictions: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="PREDICTIONS.csv",
+            help="A row a study, a column a category. Several are compared.",
+            show_default=False,
+        ),
+    ],
     labels: Annotated[Path, typer.Argument(metavar="LABELS.csv", help="The same studies with their labels.")],
+    categories: Annotated[
+        str | None,
+        typer.Option(
+            metavar="all|NAME,NAME",
+            help="What is scored: columns by name, or all of CheXpert's 14 that the files have.",
+            show_default="the competition's five",
+        ),
+    ] = None,
+    specificity: Annotated[
+        float | None, typer.Option(min=0, max=1, metavar="X", help="Also the sensitivity at this specificity.")
+    ] = None,
+    sensitivity: Annotated[
+        float | None, typer.Option(min=0, max=1, metavar="X", help="Also the threshold that has this sensitivity.")
+    ] = None,
+    youden: Annotated[
+        bool, typer.Option("--youden", help="Also the threshold with the highest sensitivity + specificity.")
+    ] = False,
+    calibration: Annotated[
+        bool, typer.Option("--calibration", help="Also Brier score and calibration error, of probabilities.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Score predictions as the competition does: AUROC of the five categories, radiologists under each curve."""
-    from cxr_cft.evaluation.score import score_file
+    """Score predictions as the competition does: AUROC of the five categories, radiologists under each curve.
 
-    found = score_file(predictions, labels)
-    if as_json:
-        typer.echo(json.dumps(found.as_json(), indent=2))
+    Several files are compared on the same studies: ranks, and every pair's difference with corrected p-values.
+    """
+    if sensitivity == 0:
+        raise typer.BadParameter("any threshold has a sensitivity of 0 or more", param_hint="--sensitivity")
+    from cxr_cft.cli.comparison import print_comparison
+    from cxr_cft.cli.details import Request, details_json, find_details, print_details
+    from cxr_cft.evaluation.comparison import compare_arrays
+    from cxr_cft.evaluation.entries import read_entries
+    from cxr_cft.evaluation.score import score_arrays
+
+    entries = read_entries(predictions, labels, _chosen(categories))
+    request = Request(specificity, sensitivity, youden, calibration)
+    details = [find_details(request, scores, entries.truth) for scores in entries.scores]
+    if len(predictions) == 1:
+        compared = None
+        scores: tuple[Score, ...] = (score_arrays(entries.scores[0], entries.truth),)
     else:
-        print_score(found, predictions.name)
+        compared = compare_arrays(entries.names, entries.scores, entries.truth)
+        scores = compared.scores
+
+    if as_json:
+        shown = compared.as_json() if compared else scores[0].as_json()
+        for name, each in zip(entries.names, details, strict=True):
+            (shown["scores"][name] if compared else shown).update(details_json(each))
+        typer.echo(json.dumps(shown, indent=2))
+        return
+    if compared:
+        print_comparison(compared, labels.name)
+        print_gaps(max(scores, key=lambda each: sum(not isnan(value) for value in each.auroc.values())))
+    else:
+        print_score(scores[0], f"{entries.names[0]} on {labels.name}")
+    for name, each, found in zip(entries.names, details, scores, strict=True):
+        print_details(each, found, name)
+    for note in entries.notes:
+        console.say(note)
 
 
 def print_score(found: Score, title: str) -> None:
     """Print a score as a table."""
-    rows: list[tuple[object, ...]] = [
-        (
-            category,
-            found.positives[category],
-            _number(value),
-            _interval(found.interval[category]),
-            found.radiologists.get(category, "–"),
+    rows: list[tuple[str, ...]] = []
+    for category, auroc in found.auroc.items():
+        known = found.positives[category], found.negatives[category]
+        none = fitted.NONE if isnan(auroc) or auroc in PERFECT else fitted.too_few(*known)
+        rows.append(
+            (
+                category,
+                fitted.counted(*known),
+                fitted.number(auroc),
+                fitted.interval(found.interval[category], none),
+                fitted.interval(found.delong[category], none),
+                _precision(found.average_precision[category], found.average_precision_interval[category], none),
+                str(found.radiologists.get(category, fitted.NONE)),
+            )
         )
-        for category, value in found.auroc.items()
-    ]
+    scored = len(found.auroc) - len(found.undefined)
     rows.append(
-        ("mean", "", _number(found.mean_auroc), _interval(found.mean_interval), _number(found.mean_radiologists, 2))
+        (
+            f"mean of {scored}",
+            "",
+            fitted.number(found.mean_auroc),
+            fitted.interval(found.mean_interval),
+            fitted.interval(found.mean_delong),
+            _precision(found.mean_average_precision, found.mean_average_precision_interval),
+            fitted.number(found.mean_radiologists, ".2f"),
+        )
     )
     columns = [
         "category",
-        ">positives",
+        fitted.COUNTED,
         ">AUROC",
-        "95 % (over patients)",
+        "95 % by bootstrap",
+        "95 % by DeLong",
+        ">AP (95 % by bootstrap)",
         ">CheXpert's radiologists under ROC, of 3",
     ]
-    console.table(f"{title}: {found.studies} studies", columns, rows)
-    undefined = [category for category, value in found.auroc.items() if math.isnan(value)]
-    if undefined:
-        console.say(f"left out of the mean, without both classes: {', '.join(undefined)}")
+    fitted.table(f"{title}: {found.studies} studies of {found.patients} patients", columns, rows)
+    print_gaps(found)
 
 
-def _number(value: float, digits: int = 4) -> str:
-    return "–" if math.isnan(value) else f"{value:.{digits}f}"
+def print_gaps(found: Score) -> None:
+    """Say which categories have no number or no interval, and why."""
+    if found.undefined:
+        console.say(f"left out of the mean, without both classes: {', '.join(found.undefined)}")
+    without = [name for name, ends in found.interval.items() if not isnan(found.auroc[name]) and isnan(ends[0])]
+    perfect = [name for name in without if found.auroc[name] in PERFECT]
+    if perfect:
+        console.say(f"no interval by bootstrap, because no resample has an error: {', '.join(perfect)}")
+    short = [name for name in without if name not in perfect]
+    few = [f"{name} ({fitted.counted(found.positives[name], found.negatives[name])})" for name in short]
+    if few:
+        rest = ",".join(name for name in found.auroc if name not in {*found.undefined, *short})
+        console.say(f"too few positives or negatives for an interval, and so none of the mean: {', '.join(few)}")
+        if rest:
+            console.say(f"--categories '{rest}' has a mean without {'it' if len(few) == 1 else 'them'}")
+    elif isnan(found.mean_interval[0]) and not isnan(found.mean_auroc) and not perfect:
+        console.say(
+            "no interval of the mean by bootstrap: too many resamples lack a positive or a negative of some category"
+        )
 
 
-def _interval(ends: tuple[float, float]) -> str:
-    return "too few positives" if math.isnan(ends[0]) else f"{ends[0]:.4f} to {ends[1]:.4f}"
+def _precision(value: float, ends: tuple[float, float], none: str = fitted.NONE) -> str:
+    return fitted.NONE if isnan(value) else f"{value:.4f} ({fitted.interval(ends, none)})"
+
+
+def _chosen(categories: str | None) -> Choice:
+    from cxr_cft.data.labels import COMPETITION
+
+    if categories is None or categories == "all":
+        return categories or COMPETITION
+    names = [name.strip() for name in categories.split(",")]
+    if not all(names):
+        raise typer.BadParameter("name at least one, and commas between them alone", param_hint="--categories")
+    return tuple(dict.fromkeys(names))

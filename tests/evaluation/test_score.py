@@ -7,12 +7,14 @@ import re
 
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from cxr_cft.data import COMPETITION
 from cxr_cft.data.truth import read_labels
 from cxr_cft.errors import CxrCftError, PredictionsError
-from cxr_cft.evaluation.score import score_file
+from cxr_cft.evaluation.sampled import RESAMPLES, SEED
+from cxr_cft.evaluation.score import score_arrays, score_file
+from cxr_cft.metrics import delong_interval
 
 # ---- the numbers
 
@@ -22,8 +24,18 @@ def test_aurocs_are_those_of_scikit_learn(entry):
     reference = {name: roc_auc_score(entry.labels[:, c], entry.scores[:, c]) for c, name in enumerate(COMPETITION)}
     assert found.auroc == pytest.approx(reference, abs=1e-12)
     assert found.mean_auroc == pytest.approx(np.mean(list(reference.values())), abs=1e-12)
-    assert found.studies == 80
+    assert (found.studies, found.patients) == (80, 80)
     assert found.positives == dict(zip(COMPETITION, entry.labels.sum(axis=0).astype(int).tolist(), strict=True))
+
+
+def test_average_precisions_are_those_of_scikit_learn(entry):
+    entry.scores = np.round(entry.scores, 1)  # with ties
+    found = score_file(entry.predictions(), entry.truth())
+    reference = {
+        name: average_precision_score(entry.labels[:, c], entry.scores[:, c]) for c, name in enumerate(COMPETITION)
+    }
+    assert found.average_precision == pytest.approx(reference, abs=1e-12)
+    assert found.mean_average_precision == pytest.approx(np.mean(list(reference.values())), abs=1e-12)
 
 
 def test_an_auroc_by_hand_with_a_tie(entry):
@@ -40,6 +52,64 @@ def test_unknown_and_uncertain_labels_count_for_nothing(entry):
     found = score_file(entry.predictions(), entry.truth())
     assert found.auroc[COMPETITION[0]] == pytest.approx(roc_auc_score(entry.labels[20:, 0], entry.scores[20:, 0]))
     assert found.positives[COMPETITION[0]] == entry.labels[20:, 0].sum()
+    assert found.negatives[COMPETITION[0]] == (1 - entry.labels[20:, 0]).sum()
+    assert found.negatives[COMPETITION[1]] == (1 - entry.labels[:, 1]).sum()
+
+
+def by_patient(entry, studies=2):
+    """The entry with that many studies a patient, and known labels in some places only."""
+    entry.studies = [f"data/valid/patient{n // studies:05}/study{n % studies + 1}" for n in range(len(entry.studies))]
+    rng = np.random.default_rng(5)
+    entry.labels[rng.random(entry.labels.shape) < 0.3] = np.nan
+    return entry
+
+
+def plainly(labels, scores):
+    """AUROC and average precision by their definitions, pair by pair."""
+    positives, negatives = scores[labels == 1, None], scores[labels == 0]
+    won = (positives > negatives) + 0.5 * (positives == negatives)
+    true, false = (positives <= positives.T).sum(axis=1), (positives <= negatives).sum(axis=1)
+    return won.mean(), (true / (true + false)).mean()
+
+
+def test_intervals_are_those_of_a_bootstrap_that_draws_one_patient_after_the_other(entry):
+    found = score_file(by_patient(entry).predictions(), entry.truth())
+    assert (found.studies, found.patients) == (80, 40)
+    draws = np.random.default_rng(SEED).integers(40, size=(RESAMPLES, 40))
+    auroc, precision = np.empty((2, RESAMPLES, 5))
+    for r, patients in enumerate(draws):
+        rows = (2 * patients[:, None] + [0, 1]).ravel()
+        for c in range(5):
+            auroc[r, c], precision[r, c] = plainly(entry.labels[rows, c], entry.scores[rows, c])
+    for samples, mean, each in (
+        (auroc, found.mean_interval, found.interval),
+        (precision, found.mean_average_precision_interval, found.average_precision_interval),
+    ):
+        assert mean == pytest.approx(np.quantile(samples.mean(axis=1), [0.025, 0.975]), abs=1e-12)
+        for c, name in enumerate(COMPETITION):
+            assert each[name] == pytest.approx(np.quantile(samples[:, c], [0.025, 0.975]), abs=1e-12)
+
+
+def test_delongs_intervals_are_those_of_single_categories_where_every_patient_has_one_study(entry):
+    found = score_file(entry.predictions(), entry.truth())
+    for c, name in enumerate(COMPETITION):
+        assert found.delong[name] == pytest.approx(delong_interval(entry.labels[:, c], entry.scores[:, c])[1:])
+
+
+def test_delongs_interval_of_the_mean_of_one_category_is_the_categorys(entry):
+    entry.labels[:, 1:] = np.nan
+    found = score_file(entry.predictions(), entry.truth())
+    assert found.mean_delong == pytest.approx(found.delong[COMPETITION[0]])
+
+
+def test_delong_and_bootstrap_agree_where_there_are_many_patients(make_entry):
+    made = by_patient(make_entry(1200), studies=3)
+    found = score_file(made.predictions(), made.truth())
+    pairs = [(found.mean_delong, found.mean_interval)]
+    pairs += [(found.delong[name], found.interval[name]) for name in COMPETITION]
+    for delong, bootstrap in pairs:
+        width = bootstrap[1] - bootstrap[0]
+        assert np.abs(np.subtract(delong, bootstrap)).max() < 0.15 * width
 
 
 def test_intervals_hold_their_estimates_and_shrink_with_more_patients(make_entry):
@@ -69,6 +139,8 @@ def test_further_studies_of_the_same_patients_make_no_interval_narrower(entry):
     assert often.auroc == pytest.approx(once.auroc)
     for name in COMPETITION:
         assert often.interval[name] == pytest.approx(once.interval[name])
+        assert often.delong[name] == pytest.approx(once.delong[name])
+    assert often.mean_delong == pytest.approx(once.mean_delong)
     assert often.mean_interval == pytest.approx(once.mean_interval)
 
 
@@ -77,10 +149,18 @@ def test_radiologists_are_counted_for_the_five(entry):
     perfect = score_file(entry.predictions(), entry.truth())
     assert perfect.radiologists == dict.fromkeys(COMPETITION, 3)
     assert perfect.mean_radiologists == 3
+    assert set(perfect.auroc.values()) == set(perfect.average_precision.values()) == {1.0}
     entry.scores = -entry.labels
     worst = score_file(entry.predictions(), entry.truth())
     assert worst.radiologists == dict.fromkeys(COMPETITION, 0)
     assert worst.mean_radiologists == 0
+
+
+def test_perfect_separation_is_not_certainty(entry):
+    entry.scores = entry.labels * 2.0
+    found = score_file(entry.predictions(), entry.truth())
+    assert np.isnan([*found.interval.values(), *found.average_precision_interval.values(), found.mean_interval]).all()
+    assert all(0.7 < low < high == 1 for low, high in [*found.delong.values(), found.mean_delong])
 
 
 # ---- categories without an AUROC
@@ -92,13 +172,27 @@ def test_a_category_without_both_classes_is_left_out_of_every_mean(entry, label)
     entry.labels[:, 2] = label
     found = score_file(entry.predictions(), entry.truth())
     assert np.isnan(found.auroc["Consolidation"])
-    assert np.isnan(found.interval["Consolidation"]).all()
+    assert np.isnan(found.average_precision["Consolidation"])
+    assert np.isnan([*found.interval["Consolidation"], *found.delong["Consolidation"]]).all()
+    assert found.undefined == ("Consolidation",)
     assert "Consolidation" not in found.radiologists
     rest = [name for name in COMPETITION if name != "Consolidation"]
     assert found.mean_auroc == pytest.approx(np.mean([whole.auroc[name] for name in rest]))
     assert found.mean_radiologists == np.mean([whole.radiologists[name] for name in rest])
-    low, high = found.mean_interval
-    assert low < found.mean_auroc < high
+    for low, high in (found.mean_interval, found.mean_delong):
+        assert low < found.mean_auroc < high
+
+
+def test_a_category_that_the_scores_do_not_have_has_no_number_and_leaves_no_mean(entry):
+    truth = read_labels(entry.truth())
+    whole = score_arrays(entry.scores, truth)
+    entry.scores[:, 2] = np.nan
+    found = score_arrays(entry.scores, truth)
+    assert np.isnan([found.auroc["Consolidation"], found.mean_auroc, found.mean_average_precision]).all()
+    assert np.isnan([*found.mean_interval, *found.mean_delong, *found.delong["Consolidation"]]).all()
+    assert found.undefined == ()
+    assert found.auroc["Edema"] == whole.auroc["Edema"]
+    assert (found.interval["Edema"], found.delong["Edema"]) == (whole.interval["Edema"], whole.delong["Edema"])
 
 
 def test_a_single_positive_has_an_auroc_but_no_interval(entry):
@@ -106,7 +200,8 @@ def test_a_single_positive_has_an_auroc_but_no_interval(entry):
     entry.labels[5, 2] = 1
     found = score_file(entry.predictions(), entry.truth())
     assert not np.isnan(found.auroc["Consolidation"])
-    assert np.isnan(found.interval["Consolidation"]).all()
+    assert np.isnan([*found.interval["Consolidation"], *found.delong["Consolidation"]]).all()
+    assert np.isnan([*found.average_precision_interval["Consolidation"], *found.mean_interval]).all()
 
 
 def test_labels_without_any_known_state_give_no_number_and_no_error(entry):
@@ -124,9 +219,12 @@ def test_json_has_the_promised_keys_and_plain_numbers(entry):
     shown = score_file(entry.predictions(), entry.truth()).as_json()
     assert list(shown) == [
         "mean_auroc", "auroc", "interval", "mean_radiologists_under_roc", "radiologists_under_roc", "studies",
+        "patients", "positives", "negatives", "mean_interval", "delong_interval", "mean_delong_interval",
+        "mean_average_precision", "mean_average_precision_interval", "average_precision", "average_precision_interval",
     ]  # fmt: skip
-    assert list(shown["auroc"]) == list(shown["interval"]) == list(shown["radiologists_under_roc"]) == list(COMPETITION)
-    assert all(len(ends) == 2 for ends in shown["interval"].values())
+    by_category = [value for value in shown.values() if isinstance(value, dict)]
+    assert all(list(values) == list(COMPETITION) for values in by_category)
+    assert all(len(ends) == 2 for ends in [*shown["interval"].values(), *shown["delong_interval"].values()])
     assert json.loads(json.dumps(shown, allow_nan=False)) == shown
 
 

@@ -1,0 +1,141 @@
+"""From weights/ and submissions/ to the facts of a page: everything is read from artefacts or computed from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from cxr_cft.errors import CxrCftError
+from cxr_cft.evaluation.report.categories import categories_of
+from cxr_cft.evaluation.report.columns import Column, columns_of, given_predictions, without_equals
+from cxr_cft.evaluation.report.facts import Category, DataFolder, Entry, Facts, Measured
+from cxr_cft.evaluation.report.folders import data_folders
+from cxr_cft.evaluation.report.found import Found, find_artefacts
+from cxr_cft.evaluation.report.gallery import with_gallery
+from cxr_cft.evaluation.report.leaderboard import choose_headline, entries_of, headline_sentence
+from cxr_cft.evaluation.report.measuring import Ground, ground_of, measured_on, scored_categories, shared_folder
+from cxr_cft.evaluation.report.origins import origins
+from cxr_cft.evaluation.report.trainings import trainings
+from cxr_cft.progress import SILENT, Progress
+
+
+def gather_facts(
+    weights: Path,
+    submissions: Path,
+    *,
+    data: Path | None = None,
+    labels: Path | None = None,
+    predictions: Sequence[str] = (),
+    image_root: Path | None = None,
+    made: str = "",
+    progress: Progress = SILENT,
+) -> Facts:
+    """What a page says of the runs, ensemble files, CSVs and bundles in two folders.
+
+    Measured is on `labels`, else on the test.csv of the data folder that most runs share, else on its valid.csv, with
+    all that artefacts know of whether these studies chose anything. `data` is that folder where it has moved,
+    `predictions` are further CSVs of exactly these studies, each [NAME=]CSV, where NAME can be a member that has no
+    predictions of them, and `image_root` is where the paths of images begin. `made` is the date that the page shows;
+    nothing else would change from one day to another.
+
+    An entry's `validation` is its mean AUROC on the folder's validation studies over the very categories of its `mean`:
+    of a head, on what chose its epoch; of an ensemble's candidate, of its weights on what they were searched on (the
+    file's `fitted`, not its out-of-fold estimate), so that it can be held against that of a head.
+
+    What is damaged, foreign or not there is a line of `missing`. Raises CxrCftError where there is nothing at all, and
+    for `data`, `labels` or `predictions` that cannot be used.
+    """
+    missing: list[str] = []
+    given = given_predictions(predictions)
+    found = find_artefacts(weights, submissions, missing)
+    if not (found.runs or found.searches or found.bundles or given.files or (found.csvs and labels)):
+        raise CxrCftError(_nothing(weights, submissions, missing))
+    root = shared_folder(found, data, missing)
+    ground = ground_of(found, root, labels, (*given.files.values(), *found.csvs), missing)
+    folders = data_folders(found, root, missing)
+    result = _Result()
+    if ground is not None:
+        columns = columns_of(found, ground, given, missing, progress)
+        result = _measure(columns, found, ground, folders, image_root, missing, progress)
+    elif given.files:
+        raise CxrCftError("there are no labels to measure --predictions on; name them with --labels")
+    missing += _steps(found)
+    headline = next((entry for entry in result.entries if entry.headline), None)
+    return Facts(
+        title=f"Chest radiographs: {(root or weights).resolve().name}",
+        headline=headline_sentence(headline, result.measured, result.how),
+        made=made,
+        version=version("cxr-cft"),
+        measured=result.measured,
+        entries=result.entries,
+        categories=result.categories,
+        gallery_by=result.gallery_by,
+        trainings=trainings(found, missing),
+        searches=found.searches,
+        folders=folders,
+        origins=origins(found),
+        missing=tuple(missing),
+    )
+
+
+@dataclass(frozen=True)
+class _Result:
+    """What rests on labels; `how` says how the headline was chosen."""
+
+    measured: Measured | None = None
+    entries: tuple[Entry, ...] = ()
+    categories: tuple[Category, ...] = ()
+    gallery_by: str = ""
+    how: str = ""
+
+
+def _measure(
+    columns: Sequence[Column],
+    found: Found,
+    ground: Ground,
+    folders: Sequence[DataFolder],
+    image_root: Path | None,
+    missing: list[str],
+    progress: Progress,
+) -> _Result:
+    """Everything that rests on labels: the ground, the leaderboard, the headline's categories with their gallery."""
+    there = [column.predicted for column in columns if column.scores is not None]
+    scored = scored_categories(ground.truth, there)
+    headline, how = choose_headline(columns, found, ground, scored)
+    shown = without_equals(columns, headline)
+    shown_runs = {column.run.name for column in columns if column.run and column.scores is not None}
+    own = ground.root.resolve() if ground.root else None
+    looked_at = [run for run in found.runs if run.name in shown_runs or Path(run.info.data.root).resolve() == own]
+    measured = measured_on(ground, scored, looked_at, found)
+    number = sum(column.scores is not None for column in shown)
+    progress.note(f"resampling {number} entries on {measured.studies:,} studies of {measured.patients:,} patients")
+    entries, score = entries_of(shown, headline, ground, scored)
+    row = next((entry for entry in entries if entry.headline), None)
+    if headline is None or row is None or score is None:
+        return _Result(measured, entries, how=how)
+    folder = folders[0] if folders and ground.root is not None and folders[0].root == str(ground.root) else None
+    categories = categories_of(headline, row, score, ground, columns, folder, progress)
+    pictured, gallery_by = with_gallery(categories, headline, ground, found, image_root, missing, progress)
+    return _Result(measured, entries, pictured, gallery_by, how)
+
+
+def _steps(found: Found) -> list[str]:
+    """The stages of the way whose artefacts are not there."""
+    lines = []
+    if not found.runs:
+        lines.append(f"There is no complete run in {found.weights}; `cxr-cft train densenet121 --data ROOT` makes one.")
+    if not found.searches:
+        lines.append(f"There is no ensemble file in {found.weights}; `cxr-cft ensemble` makes one.")
+    if not found.bundles:
+        lines.append(f"There is no bundle in {found.submissions}; `cxr-cft package-submission` makes one.")
+    return lines
+
+
+def _nothing(weights: Path, submissions: Path, missing: Sequence[str]) -> str:
+    found = f" ({missing[0].rstrip('.')})" if missing else ""
+    return (
+        f"there is nothing to report on in {weights} and {submissions}{found}; train a run first, e.g."
+        " `cxr-cft train densenet121 --data ROOT`, or give --predictions and --labels"
+    )
