@@ -63,10 +63,10 @@ def sample(scores: Floats, truth: StudyLabels, resamples: int = RESAMPLES) -> Sa
     for values in (auroc.estimate, auroc.samples, precision.estimate, precision.samples):
         values[..., absent] = np.nan
 
-    found = []
-    for c in range(labels.shape[1]):
-        each = delong(labels[:, c], filled[:, :, c].T, patients)
-        found.append(replace(each, auroc=auroc.estimate[:, c], parts=np.where(absent[:, c], np.nan, each.parts)))
+    found = [
+        replace(delong(labels[:, c], filled[:, :, c].T, patients), auroc=auroc.estimate[:, c])
+        for c in range(labels.shape[1])
+    ]
     defined = np.asarray((labels == 1).any(axis=0) & (labels == 0).any(axis=0))
     averaged = [each for each, both in zip(found, defined, strict=True) if both]
     return Sampled(

@@ -114,6 +114,14 @@ def test_a_threshold_chosen_on_few_studies_may_give_less_elsewhere():
     assert thresholds_for(*made(80), 0.9)["Edema"].sensitivity.low < 0.9
 
 
+def test_a_score_at_the_threshold_is_called_positive_in_resamples_too():
+    scores, truth = made()
+    for each in youden_thresholds((scores > 0.5).astype(float), truth).values():
+        assert each.threshold == (1, 1, 1)
+        for rate in each[1:]:
+            assert 0 < rate.low < rate.value < rate.high < 1
+
+
 def test_studies_of_one_patient_make_no_interval_narrower():
     scores, truth = made(100)
     often = StudyLabels(

@@ -52,7 +52,7 @@ def _of_run(run: FoundRun, found: Found) -> Origin:
         sums["heads.safetensors"] = run.cft.heads
     if info.data.fingerprint:
         sums["train.csv and valid.csv"] = info.data.fingerprint
-    details["MB of weights"] = round(run.run.model_file.stat().st_size / 1e6, 1)
+    details["weights"] = f"{run.run.model_file.stat().st_size / 1e6:.1f} MB"
     seed = info.recipe.get("seed")
     return Origin(
         name=run.name,
@@ -156,7 +156,7 @@ def _of_bundle(bundle: FoundBundle, found: Found) -> Origin:
             "members": ", ".join(member.name for member in specification.members),
             "precision": specification.precision,
             "views joined by": specification.aggregation,
-            "MB": round(sum((folder / name).stat().st_size for name in bundle.sums) / 1e6, 1),
+            "size": f"{sum((folder / name).stat().st_size for name in bundle.sums) / 1e6:.1f} MB",
             "of the ensemble": _standing(bundle, search),
         },
     )

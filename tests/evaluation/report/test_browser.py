@@ -19,7 +19,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from cxr_cft.evaluation.report.page import render_page
+from cxr_cft.evaluation.report.page.render import render_page
 from tests.evaluation.report.made_facts import empty_facts, made_facts
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")

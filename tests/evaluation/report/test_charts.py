@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxr_cft.evaluation.report.charts import calibration_chart, precision_recall_chart, roc_chart
 from cxr_cft.evaluation.report.facts import Curve, Estimate, Training
-from cxr_cft.evaluation.report.scale import common_scale
-from cxr_cft.evaluation.report.svg import COLOR, ROLES, new_axes, to_svg
-from cxr_cft.evaluation.report.training_charts import auroc_chart, loss_chart, traces
+from cxr_cft.evaluation.report.page.charts import calibration_chart, precision_recall_chart, roc_chart
+from cxr_cft.evaluation.report.page.scale import common_scale
+from cxr_cft.evaluation.report.page.svg import COLOR, ROLES, new_axes, to_svg
+from cxr_cft.evaluation.report.page.training_charts import auroc_chart, loss_chart, traces
 from tests.evaluation.report.made_facts import FEW, HOSTILE, WITHOUT_POSITIVES, made_facts
 
 CATEGORIES = {each.name: each for each in made_facts().categories}

@@ -10,8 +10,8 @@ import pytest
 from cxr_cft.data.labels import CATEGORIES
 from cxr_cft.ensemble.file import CANDIDATES
 from cxr_cft.evaluation.report.facts import Estimate, Search
-from cxr_cft.evaluation.report.page import SECTIONS, render_page
-from cxr_cft.evaluation.report.wording import beside, in_words, interval, listed, number, p_value, share, signed
+from cxr_cft.evaluation.report.page.render import SECTIONS, render_page
+from cxr_cft.evaluation.report.page.wording import beside, in_words, interval, listed, number, p_value, share, signed
 from tests.evaluation.report.made_facts import (
     FEW,
     HOSTILE,

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from cxr_cft.evaluation.report.facts import Training
-from cxr_cft.evaluation.report.svg import COLOR, new_axes, to_svg
-from cxr_cft.evaluation.report.wording import number
+from cxr_cft.evaluation.report.page.svg import COLOR, new_axes, to_svg
+from cxr_cft.evaluation.report.page.wording import number
 
 WIDTH, HEIGHT = 380, 280  # px; half of a desktop page
 SERIES = tuple(f"series-{n}" for n in range(6))

@@ -16,14 +16,14 @@ from markupsafe import Markup, escape
 from PIL import Image
 
 from cxr_cft.ensemble.file import CANDIDATES
-from cxr_cft.evaluation.report import wording
-from cxr_cft.evaluation.report.charts import calibration_chart, precision_recall_chart, roc_chart
 from cxr_cft.evaluation.report.facts import Category, Entry, Facts, Origin
-from cxr_cft.evaluation.report.scale import common_scale
-from cxr_cft.evaluation.report.search_view import view_search
-from cxr_cft.evaluation.report.training_charts import auroc_chart, loss_chart, traces
+from cxr_cft.evaluation.report.page import wording
+from cxr_cft.evaluation.report.page.charts import calibration_chart, precision_recall_chart, roc_chart
+from cxr_cft.evaluation.report.page.scale import common_scale
+from cxr_cft.evaluation.report.page.search_view import view_search
+from cxr_cft.evaluation.report.page.training_charts import auroc_chart, loss_chart, traces
 
-PACKAGE = "cxr_cft.evaluation.report"
+PACKAGE = "cxr_cft.evaluation.report.page"
 SECTIONS = (
     ("result", "Result"),
     ("leaderboard", "Leaderboard"),

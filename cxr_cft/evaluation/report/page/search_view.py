@@ -10,7 +10,7 @@ import numpy as np
 from cxr_cft.ensemble.file import CANDIDATES, Interval, MemberEntry
 from cxr_cft.ensemble.file import Estimate as Worth
 from cxr_cft.evaluation.report.facts import Estimate, Kind, Search
-from cxr_cft.evaluation.report.scale import Scale, common_scale
+from cxr_cft.evaluation.report.page.scale import Scale, common_scale
 
 
 @dataclass(frozen=True)

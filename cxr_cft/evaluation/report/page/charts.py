@@ -9,8 +9,8 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 
 from cxr_cft.evaluation.report.facts import Category, Curve, Estimate
-from cxr_cft.evaluation.report.svg import COLOR, TEXT, new_axes, to_svg
-from cxr_cft.evaluation.report.wording import has_interval, in_words, interval, listed, number, plural
+from cxr_cft.evaluation.report.page.svg import COLOR, TEXT, new_axes, to_svg
+from cxr_cft.evaluation.report.page.wording import has_interval, in_words, interval, listed, number, plural
 
 HEIGHT = 292
 TOLD = (0.05, 0.1, 0.2, 0.5)  # rates at which a curve is read out; assumed
