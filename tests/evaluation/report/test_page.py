@@ -21,7 +21,7 @@ from tests.evaluation.report.made_facts import (
     made_facts,
 )
 
-VOID = {"meta", "link", "img", "br", "hr", "input", "use", "path", "rect", "circle"}
+VOID = {"meta", "link", "img", "br", "wbr", "hr", "input", "use", "path", "rect", "circle"}
 
 
 class Tree(HTMLParser):
