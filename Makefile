@@ -32,8 +32,8 @@ check: setup  ## lint, types, and the rule of who may import whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: setup  ## the test suite (ARGS="-k cft" for a part)
-	$(BIN)/python -m pytest $(ARGS)
+test: setup  ## the test suite, by two processes (ARGS="-k cft" for a part)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 bench: setup  ## measure what the README's tables state
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
