@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from cxr_cft.cli import console
-from cxr_cft.cli.options import DEFAULT_WEIGHTS, ImageRoot, Weights
+from cxr_cft.cli.options import DEFAULT_WEIGHTS, ImageRoot, Weights, listed_categories
 
 
 def explain(
@@ -22,8 +22,8 @@ def explain(
         ),
     ] = None,
     categories: Annotated[
-        list[str] | None,
-        typer.Option(metavar="CATEGORY", help="A category to show; repeatable.", show_default="all that it predicts"),
+        str | None,
+        typer.Option(metavar="NAME,NAME", help="The categories to show.", show_default="all that it predicts"),
     ] = None,
     head: Annotated[
         Literal["trained", "tuned"] | None,
@@ -40,10 +40,11 @@ def explain(
     from cxr_cft.artifacts import find_runs
     from cxr_cft.evaluation.explain import explain_studies, read_asked
 
+    names = listed_categories(categories) if categories is not None else None
     (found,) = find_runs([run], weights)
     table = read_asked(found, csv, study, image_root=image_root)
     tuned = None if head is None else head == "tuned"
-    done = explain_studies(found, table, out, categories, tuned=tuned, progress=console.TerminalProgress())
+    done = explain_studies(found, table, out, names, tuned=tuned, progress=console.TerminalProgress())
     others = done.listed - done.drawn - done.kept
     console.say(f"{out}: {done.drawn} pages drawn" + f", {done.kept} kept" * bool(done.kept))
     console.say(f"{out / 'index.csv'}: {done.listed} pages" + f", {others} of other calls" * bool(others))

@@ -26,3 +26,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tabl
 
 DEFAULT_WEIGHTS = Path("weights")
 DEFAULT_ENSEMBLE = "ensemble.json"
+
+
+def listed_categories(text: str) -> list[str]:
+    """The names of `--categories NAME,NAME`. Raises typer.BadParameter for a list with a gap."""
+    names = [name.strip() for name in text.split(",")]
+    if "" in names:
+        raise typer.BadParameter("name at least one, and commas between them alone", param_hint="--categories")
+    return list(dict.fromkeys(names))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cxr_cft.cli import console, fitted
-from cxr_cft.cli.options import Json
+from cxr_cft.cli.options import Json, listed_categories
 
 PERFECT = (0.0, 1.0)  # AUROCs of scores that separate the classes, rightly or the wrong way round
 
@@ -162,7 +162,4 @@ def _chosen(categories: str | None) -> Choice:
 
     if categories is None or categories == "all":
         return categories or COMPETITION
-    names = [name.strip() for name in categories.split(",")]
-    if not all(names):
-        raise typer.BadParameter("name at least one, and commas between them alone", param_hint="--categories")
-    return tuple(dict.fromkeys(names))
+    return tuple(listed_categories(categories))

@@ -21,6 +21,7 @@ BENCHMARKS = (
     "export_graph",
     "throughput",
     "prediction_limits",
+    "score_speed",
     "demo_seeds",
 )
 

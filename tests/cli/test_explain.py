@@ -24,7 +24,7 @@ def studies(data):
 
 def test_pages_of_the_studies_and_categories_that_are_asked_for(explained, studies, tmp_path, capsys):
     some = [word for study in studies[:2] for word in ("--study", study)]
-    assert explained(*some, "--categories", "Edema", "--categories", "Cardiomegaly", "--head", "trained") == 0
+    assert explained(*some, "--categories", "Edema, Cardiomegaly", "--head", "trained") == 0
     assert len(list((tmp_path / "out").glob("*.png"))) == 2
     out = capsys.readouterr().out
     assert out == f"{tmp_path}/out: 2 pages drawn\n{tmp_path}/out/index.csv: 2 pages\n"

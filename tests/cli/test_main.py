@@ -104,7 +104,7 @@ def test_our_own_fault_keeps_its_traceback(monkeypatch):
     def broken(*_, **__):
         raise ZeroDivisionError("ours")
 
-    monkeypatch.setattr("cxr_cft.evaluation.score.score_file", broken)
+    monkeypatch.setattr("cxr_cft.evaluation.entries.read_entries", broken)
     with pytest.raises(ZeroDivisionError, match="ours"):
         run(["score", "a.csv", "b.csv"])
 
@@ -113,7 +113,7 @@ def test_an_interrupted_command_ends_with_130(monkeypatch, capsys):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cxr_cft.evaluation.score.score_file", interrupted)
+    monkeypatch.setattr("cxr_cft.evaluation.entries.read_entries", interrupted)
     assert run(["score", "a.csv", "b.csv"]) == 130
     assert "Traceback" not in capsys.readouterr().err
 
