@@ -6,6 +6,7 @@ from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: a second thread only makes tiny networks wait
 
+import hypothesis
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,6 +15,9 @@ from cxr_cft.data.labels import CATEGORIES
 from cxr_cft.progress import Silent
 from cxr_cft.settings import Recipe, load_recipe
 from cxr_cft.training.train import train_run
+
+hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine is no fault
+hypothesis.settings.load_profile("untimed")
 
 NIH = Path(__file__).resolve().parents[2] / "shared" / "data" / "nih1000"
 

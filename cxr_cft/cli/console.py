@@ -38,7 +38,12 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
 
 def say(message: str) -> None:
     """Print a line of the result."""
-    stdout().print(message, soft_wrap=True, markup=False)
+    stdout().print(_printable(message), soft_wrap=True, markup=False)
+
+
+def _printable(message: str) -> str:
+    """The message, with escapes for what of a file's name is no UTF-8."""
+    return message.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def trace(text: str) -> None:
@@ -57,7 +62,7 @@ class TerminalProgress:
 
     def note(self, message: str) -> None:
         """Say one line that stays."""
-        self.console.print(message, soft_wrap=True, markup=False)
+        self.console.print(_printable(message), soft_wrap=True, markup=False)
 
     def status(self, text: str) -> None:
         """Say beside the innermost bar, or in the next line about it, how it stands."""

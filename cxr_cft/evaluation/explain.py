@@ -11,11 +11,13 @@ import numpy as np
 from scipy.special import expit
 
 from cxr_cft.artifacts import Run, fingerprint, make_folder
+from cxr_cft.data.images import read_image
 from cxr_cft.data.labels import NEGATIVE, POSITIVE, UNCERTAIN
 from cxr_cft.data.splits import usable_views
 from cxr_cft.data.studies import aggregate_views
 from cxr_cft.data.table import Table, check_images, read_frame, read_table
-from cxr_cft.errors import DataError, did_you_mean
+from cxr_cft.ensemble.members import run_name
+from cxr_cft.errors import DataError, did_you_mean, first_few
 from cxr_cft.evaluation.gradcam import Layer
 from cxr_cft.evaluation.heatmaps import HeatMaps, columns_of, heat_maps
 from cxr_cft.evaluation.pages import check_ours, page_name, read_page, write_index, write_page
@@ -65,22 +67,31 @@ def explain_studies(
 
     Pages of the same run, heads, categories and images that are there already are kept, so that a killed call goes on.
     Raises what `heat_maps` raises, and CxrCftError where `out` is a file, or what `explain` did not write would be
-    overwritten.
+    overwritten. A study with an image that cannot be read has no page, which is raised as DataError once all others
+    have theirs.
     """
     chosen = tuple(dict.fromkeys(categories or run.categories))
     columns_of(run, chosen)
     tuned = chosen_head(run, tuned=tuned)
     studies = _views_by_study(table)
-    pages = {study: out / page_name(study) for study in studies}
+    pages = {study: out / page_name(study, run_name(run.path, tuned)) for study in studies}
     wanted = _made_of(run, table, studies, chosen, tuned=tuned)
     check_ours(out, pages.values())
     make_folder(out)
     missing = {study: rows for study, rows in studies.items() if not _is_there(pages[study], wanted[study])}
     if len(missing) < len(studies):
         progress.note(f"{len(studies) - len(missing)} of {len(studies)} pages are there already")
-    for study, maps in _by_study(run, table, missing, chosen, tuned, progress):
-        _draw(run, table, missing[study], maps, wanted[study], pages[study])
-    return Explained(len(missing), len(studies) - len(missing), write_index(out))
+    unreadable = _unreadable(run, table, missing)
+    drawn = {study: rows for study, rows in missing.items() if study not in unreadable}
+    for study, maps in _by_study(run, table, drawn, chosen, tuned, progress):
+        _draw(run, table, drawn[study], maps, wanted[study], pages[study])
+    found = Explained(len(drawn), len(studies) - len(missing), write_index(out))
+    if unreadable:
+        raise DataError(
+            f"{len(unreadable)} of {len(studies)} studies have an image that cannot be read, and no page; the others"
+            f" have theirs in {out}: {first_few(unreadable.values())}"
+        )
+    return found
 
 
 def _only(table: Table, names: Sequence[str]) -> Table:
@@ -99,6 +110,19 @@ def _views_by_study(table: Table) -> dict[str, list[int]]:
     for row, (study, path) in enumerate(zip(table.studies, table.paths, strict=True)):
         rows.setdefault(study, {}).setdefault(path, row)
     return {study: list(views.values()) for study, views in rows.items()}
+
+
+def _unreadable(run: Run, table: Table, studies: Mapping[str, Sequence[int]]) -> dict[str, str]:
+    """The studies with an image that cannot be read, and which that is."""
+    side = run.info["preprocessing"]["size"]
+    found = {}
+    for study, rows in studies.items():
+        for row in rows:
+            try:
+                read_image(table.file(row), side)
+            except OSError as error:
+                found[study] = f"{table.file(row)} ({error})"
+    return found
 
 
 def _by_study(

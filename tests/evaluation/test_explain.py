@@ -56,7 +56,7 @@ def test_a_page_is_a_picture_with_the_networks_own_view_in_it(run, asked, tmp_pa
     one = asked.take(np.array([study == asked.studies[0] for study in asked.studies]))
     assert len(one) == 1
     explain_studies(run, one, tmp_path, SHOWN)
-    with Image.open(tmp_path / page_name(one.studies[0])) as page:
+    with Image.open(tmp_path / page_name(one.studies[0], "tiny")) as page:
         pixels = np.asarray(page)
     (maps,) = heat_maps(run, [one.file(0)], SHOWN)
     view = np.asarray(Image.fromarray(maps.image).resize((256, 256), Image.Resampling.BICUBIC))
@@ -172,12 +172,14 @@ def test_labels_are_shown_where_the_csv_has_them(run, data, tmp_path, columns):
 
 
 def test_a_page_is_named_after_its_study():
-    assert page_name("CheXpert-v1.0/valid/patient00001/study1") == "CheXpert-v1.0_valid_patient00001_study1.png"
+    assert (
+        page_name("CheXpert-v1.0/valid/patient1/study1", "d_1.cft") == "CheXpert-v1.0_valid_patient1_study1.d_1.cft.png"
+    )
 
 
 @given(st.lists(st.text(st.sampled_from("aB_/.- é\\:%"), max_size=12), unique=True, max_size=30))
 def test_names_are_safe_and_differ_where_studies_do(studies):
-    names = [page_name(study) for study in studies]
+    names = [page_name(study, head) for study in studies for head in ("a", "a.cft", "ä", "ö")]
     assert len(set(names)) == len(names)
     for name in names:
         assert not set(name) & set("/\\:% é")
@@ -185,15 +187,35 @@ def test_names_are_safe_and_differ_where_studies_do(studies):
 
 
 def test_a_long_path_has_a_name_that_a_disk_takes():
-    assert len(page_name("a/" * 500)) < 150
-    assert page_name("a/" * 500) != page_name("a/" * 501)
+    assert len(page_name("a/" * 500, "tiny")) < 150
+    assert page_name("a/" * 500, "tiny") != page_name("a/" * 501, "tiny")
+
+
+def test_pages_by_other_heads_lie_beside_each_other(run, asked, tmp_path):
+    other = open_run(shutil.copytree(run.path, tmp_path / "other"))
+    for each in (run, other):
+        explain_studies(each, asked, tmp_path / "out", ("Edema",))
+    assert len(list((tmp_path / "out").glob("*.png"))) == 6
+    assert set(index(tmp_path / "out")["Run"]) == {"tiny", "other"}
 
 
 # ---- mistakes
 
 
+def test_a_study_with_an_image_that_cannot_be_read_is_named_once_all_others_have_their_pages(run, data, tmp_path):
+    copy = shutil.copytree(data, tmp_path / data.name)
+    table = read_asked(run, copy / "test.csv")
+    table.file(1).write_bytes(b"no picture")
+    number = len(set(table.studies))
+    with pytest.raises(
+        DataError, match=rf"^1 of {number} studies have an image that cannot be read, .*: {table.file(1)}"
+    ):
+        explain_studies(run, table, tmp_path / "out", ("Edema",))
+    assert set(index(tmp_path / "out")["Study"]) == set(table.studies) - {table.studies[1]}
+
+
 def test_what_someone_else_wrote_is_not_overwritten(run, asked, tmp_path):
-    for name in (page_name(asked.studies[0]), "index.csv"):
+    for name in (page_name(asked.studies[0], "tiny"), "index.csv"):
         out = tmp_path / name.replace(".", "")
         out.mkdir()
         (out / name).write_text("mine\n")

@@ -6,8 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from importlib.metadata import PathDistribution
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -77,7 +77,8 @@ def test_a_script_finds_the_libraries_that_a_bundle_requires_and_no_others(ran):
 
 @pytest.mark.usefixtures("held")
 def test_an_installation_that_does_not_list_its_files_leaves_all_libraries_which_is_said(tmp_path, monkeypatch):
-    monkeypatch.setattr(PathDistribution, "files", None)
+    nameless = SimpleNamespace(metadata={"Name": "numpy"}, files=None)
+    monkeypatch.setattr("cxr_cft.submission.rehearsal.libraries.needed_distributions", lambda _: [nameless])
     (tmp_path / "predict.py").write_text("")
     with sandbox(tmp_path, ["predict.py"]) as box:
         assert box.python.program == sys.executable

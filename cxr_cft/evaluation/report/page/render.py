@@ -57,7 +57,7 @@ def render_page(facts: Facts) -> str:
     runs = traces(facts.trainings)
     charts = {"Training loss": loss_chart(runs, "loss"), "Mean AUROC on validation": auroc_chart(runs, "learning")}
     page = _environment().get_template("page.html.j2")
-    return page.render(
+    text = page.render(
         facts=facts,
         css=Markup(css),  # noqa: S704 - files of this package
         js=Markup(js),  # noqa: S704
@@ -76,6 +76,7 @@ def render_page(facts: Facts) -> str:
         picture=_picture,
         **_tables(facts),
     )
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")  # a file's name may be no UTF-8
 
 
 def _tables(facts: Facts) -> dict[str, Any]:
