@@ -18,7 +18,9 @@ def explain(
     study: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="STUDY", help="A study's path or its end, patient00001/study1; repeatable.", show_default="all"
+            metavar="STUDY",
+            help="A study's path or parts of it: patient00001/study1, patient00001; repeatable.",
+            show_default="all",
         ),
     ] = None,
     categories: Annotated[
@@ -46,5 +48,5 @@ def explain(
     tuned = None if head is None else head == "tuned"
     done = explain_studies(found, table, out, names, tuned=tuned, progress=console.TerminalProgress())
     others = done.listed - done.drawn - done.kept
-    console.say(f"{out}: {done.drawn} pages drawn" + f", {done.kept} kept" * bool(done.kept))
-    console.say(f"{out / 'index.csv'}: {done.listed} pages" + f", {others} of other calls" * bool(others))
+    console.say(f"{out}: drawn {done.drawn}" + f", kept {done.kept}" * bool(done.kept))
+    console.say(f"{out / 'index.csv'}: lists {done.listed}" + f", {others} of other calls" * bool(others))

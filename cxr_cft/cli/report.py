@@ -41,13 +41,14 @@ def report(
     It is one HTML file that needs no network. Every number is computed from the runs, ensembles, bundles and CSVs that
     lie there; what is missing is said on the page, with the command that makes it.
     """
-    from cxr_cft.artifacts import write_text
+    from cxr_cft.artifacts import make_folder, write_text
     from cxr_cft.errors import CxrCftError
     from cxr_cft.evaluation.report import gather_facts, render_page
 
     target = out or weights / "report.html"
     if target.suffix.lower() not in (".html", ".htm") or target.is_dir():
         raise CxrCftError(f"{target}: the page is one HTML file; let its name end in .html")
+    make_folder(target.parent)  # what keeps the page from being written is told before the work
     facts = gather_facts(
         weights,
         submissions,

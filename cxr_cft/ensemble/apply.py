@@ -11,7 +11,7 @@ from cxr_cft.artifacts import Run, open_run
 from cxr_cft.data.predictions import Predictions, Rows, read_rows, write_predictions
 from cxr_cft.data.studies import AGGREGATION
 from cxr_cft.ensemble.file import Ensemble, MemberEntry
-from cxr_cft.ensemble.members import name_of, run_fingerprint, run_of
+from cxr_cft.ensemble.members import name_of, run_fingerprint, run_folder, run_of
 from cxr_cft.errors import PredictionsError, did_you_mean, first_few
 
 
@@ -59,15 +59,12 @@ def blended(ensemble: Ensemble, sources: Mapping[str, Path]) -> Predictions:
 def own_predictions(ensemble: Ensemble, split: str, near: Path | None = None) -> dict[str, Path]:
     """The CSVs of a split that runs keep in their folders, by the member's name; none for members that keep none.
 
-    A run that is not where the search saw it is looked for in the folder `near`.
+    Runs are looked for in the folder `near` first.
     """
     found = {}
     for member in ensemble.members:
-        folder = Path(member.source)
         if member.kind == "run":
-            if near and not (folder / "run.json").is_file():
-                folder = near / folder.name
-            run = Run(folder, {})
+            run = Run(run_folder(Path(member.source), near), {})
             files = [run.predictions(split, tuned=member.tuned, views=views) for views in (member.by_view, False)]
             there = next((file for file in files if file.is_file()), None)
             if there:

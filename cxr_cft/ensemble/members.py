@@ -202,6 +202,12 @@ def unique_names(names: Sequence[str]) -> list[str]:
     return found
 
 
+def run_folder(source: Path, near: Path | None) -> Path:
+    """Where a member's run lies: in the folder `near`, which may be a copy of all, else where the search saw it."""
+    copied = near / source.name if near else source
+    return copied if (copied / "run.json").is_file() else source
+
+
 def run_name(folder: Path, tuned: bool) -> str:
     """What the member of a run's trained or tuned head is called."""
     return f"{folder.name}{TUNED}" if tuned else folder.name

@@ -41,9 +41,9 @@ class Explained:
 def read_asked(run: Run, csv: Path, studies: Sequence[str] | None = None, *, image_root: Path | None = None) -> Table:
     """The views that are to be explained, with the labels that the CSV has of the run's categories.
 
-    `studies` names some by their path or its end (`patient00001/study1`). A run of frontal views is asked about a
-    lateral one only where its study has no frontal. Raises DataError for a CSV that cannot be read, a study that it
-    does not have, and images that are missing.
+    `studies` names some by their path or parts of it (`patient00001/study1`, `patient00001`). A run of frontal views is
+    asked about a lateral one only where its study has no frontal. Raises DataError for a CSV that cannot be read, a
+    study that it does not have, and images that are missing.
     """
     labelled = [category for category in run.categories if category in read_frame(csv).columns]
     table = read_table(csv, csv.resolve().parent, labelled, image_root=image_root)
@@ -83,8 +83,12 @@ def explain_studies(
         progress.note(f"{len(studies) - len(missing)} of {len(studies)} pages are there already")
     unreadable = _unreadable(run, table, missing)
     drawn = {study: rows for study, rows in missing.items() if study not in unreadable}
-    for study, maps in _by_study(run, table, drawn, chosen, tuned, progress):
-        _draw(run, table, drawn[study], maps, wanted[study], pages[study])
+    try:
+        for study, maps in _by_study(run, table, drawn, chosen, tuned, progress):
+            _draw(run, table, drawn[study], maps, wanted[study], pages[study])
+    except KeyboardInterrupt:
+        progress.note(f"interrupted; {write_index(out)} pages lie in {out}, and the same command goes on")
+        raise
     found = Explained(len(drawn), len(studies) - len(missing), write_index(out))
     if unreadable:
         raise DataError(
@@ -97,7 +101,7 @@ def explain_studies(
 def _only(table: Table, names: Sequence[str]) -> Table:
     taken = np.zeros(len(table), dtype=bool)
     for name in names:
-        found = np.array([study == name or study.endswith(f"/{name}") for study in table.studies], dtype=bool)
+        found = np.array([f"/{name}/" in f"/{study}/" for study in table.studies], dtype=bool)
         if not found.any():
             raise DataError(f"{table.source} has no study {name}{did_you_mean(name, table.studies)}")
         taken |= found

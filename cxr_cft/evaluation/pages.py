@@ -47,9 +47,9 @@ def write_page(path: Path, page: Image.Image, made_of: Mapping[str, Any]) -> Non
 
 
 def read_page(path: Path) -> dict[str, Any] | None:
-    """What a page was made of; None for a file that is no page of this revision, or is not there."""
+    """What a page was made of; None for a file that is no whole page of this revision, or is not there."""
     made_of = _mark(path)
-    return made_of if made_of is not None and made_of.pop("revision", None) == REVISION else None
+    return made_of if made_of is not None and made_of.pop("revision", None) == REVISION and _is_whole(path) else None
 
 
 def check_ours(folder: Path, pages: Iterable[Path]) -> None:
@@ -85,6 +85,15 @@ def _mark(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, SyntaxError):
         return None
     return made_of if isinstance(made_of, dict) else None
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        with Image.open(path, formats=["png"]) as page:
+            page.verify()
+    except (OSError, SyntaxError):
+        return False
+    return True
 
 
 def _is_index(path: Path) -> bool:

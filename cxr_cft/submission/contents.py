@@ -10,7 +10,7 @@ from pathlib import Path
 from cxr_cft.artifacts import Run, open_run
 from cxr_cft.data.labels import COMPETITION
 from cxr_cft.ensemble.file import Ensemble, MemberEntry
-from cxr_cft.ensemble.members import run_fingerprint
+from cxr_cft.ensemble.members import run_fingerprint, run_folder
 from cxr_cft.errors import SubmissionError, first_few
 from cxr_cft.submission.export import HEADS
 from cxr_cft.submission.folds import with_fold_runs
@@ -48,7 +48,7 @@ class Contents:
 
 
 def contents_of(ensemble: Ensemble, near: Path | None = None) -> Contents:
-    """Find what there is to pack; runs are looked for in the folder `near` too.
+    """Find what there is to pack; runs are looked for in the folder `near` first.
 
     Raises RunError for a run that is gone or damaged, SubmissionError for a member that came from a CSV or whose run
     has changed since the weights were searched.
@@ -86,9 +86,7 @@ def _weighty(ensemble: Ensemble, output: Sequence[str]) -> list[MemberEntry]:
 
 
 def _open(member: MemberEntry, near: Path | None) -> Run:
-    source = Path(member.source)
-    moved = near / source.name if near else source
-    return open_run(moved if moved.is_dir() and not source.is_dir() else source)
+    return open_run(run_folder(Path(member.source), near))
 
 
 def _changed(member: MemberEntry, run: Run) -> bool:

@@ -99,7 +99,7 @@ def _check_joined(csv: Path, runs: Sequence[Run], member: MemberEntry) -> None:
 def _csv(member: MemberEntry, near: Path | None) -> Path:
     source = Path(member.source)
     moved = near / source.name if near else source
-    csv = moved if moved.is_file() and not source.is_file() else source
+    csv = moved if moved.is_file() else source
     if not csv.is_file():
         raise SubmissionError(
             f"{csv} is gone; put it, and the runs that it joins, into the folder of the ensemble file, or {AGAIN}"

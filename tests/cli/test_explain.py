@@ -27,13 +27,13 @@ def test_pages_of_the_studies_and_categories_that_are_asked_for(explained, studi
     assert explained(*some, "--categories", "Edema, Cardiomegaly", "--head", "trained") == 0
     assert len(list((tmp_path / "out").glob("*.png"))) == 2
     out = capsys.readouterr().out
-    assert out == f"{tmp_path}/out: 2 pages drawn\n{tmp_path}/out/index.csv: 2 pages\n"
+    assert out == f"{tmp_path}/out: drawn 2\n{tmp_path}/out/index.csv: lists 2\n"
     rows = pd.read_csv(tmp_path / "out" / "index.csv")
     assert list(rows["Category"]) == ["Edema", "Cardiomegaly"] * 2
     assert explained("--study", studies[0], "--study", studies[2], "--categories", "Edema") == 0
     assert explained("--study", studies[2], "--categories", "Edema") == 0
     out = capsys.readouterr().out
-    assert out.endswith("out: 0 pages drawn, 1 kept\n" + f"{tmp_path}/out/index.csv: 3 pages, 2 of other calls\n")
+    assert out.endswith("out: drawn 0, kept 1\n" + f"{tmp_path}/out/index.csv: lists 3, 2 of other calls\n")
 
 
 @pytest.mark.parametrize(

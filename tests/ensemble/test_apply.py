@@ -1,6 +1,7 @@
 """Found weights on other rows: every member, by name, on the same studies."""
 
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -263,8 +264,9 @@ def test_runs_own_predictions_are_found_by_the_members_names(make_run, made, nam
     assert own_predictions(found, "test") == {}
     blend = in_memory(found.using("equal"), {**own, "other": other})
     np.testing.assert_array_equal(blend.rows(names(40)), found.using("equal").blend(np.stack(parts)))
-    (tmp_path / "moved").mkdir()
-    run.path.rename(tmp_path / "moved" / "a")
-    assert own_predictions(found, "valid") == {}
-    near = own_predictions(found, "valid", tmp_path / "moved")
-    assert near == {name: tmp_path / "moved" / "a" / path.relative_to(run.path) for name, path in own.items()}
+    copy = shutil.copytree(run.path, tmp_path / "copied" / "a")
+    copied = {name: copy / path.relative_to(run.path) for name, path in own.items()}
+    assert own_predictions(found, "valid", tmp_path / "copied") == copied  # though the first is still there
+    shutil.rmtree(run.path)
+    assert own_predictions(found, "valid", tmp_path / "copied") == copied
+    assert own_predictions(found, "valid", tmp_path / "nowhere") == {}

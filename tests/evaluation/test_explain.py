@@ -15,7 +15,7 @@ from cxr_cft.errors import CxrCftError, DataError, RunError
 from cxr_cft.evaluation import pages
 from cxr_cft.evaluation.explain import explain_studies, read_asked
 from cxr_cft.evaluation.heatmaps import heat_maps
-from cxr_cft.evaluation.pages import page_name, read_page
+from cxr_cft.evaluation.pages import page_name, read_page, write_page
 from cxr_cft.evaluation.sheet import Finding, draw_sheet
 from cxr_cft.progress import Silent
 
@@ -197,6 +197,37 @@ def test_pages_by_other_heads_lie_beside_each_other(run, asked, tmp_path):
         explain_studies(each, asked, tmp_path / "out", ("Edema",))
     assert len(list((tmp_path / "out").glob("*.png"))) == 6
     assert set(index(tmp_path / "out")["Run"]) == {"tiny", "other"}
+
+
+def test_a_page_that_was_cut_off_is_drawn_anew(run, asked, tmp_path):
+    explain_studies(run, asked, tmp_path, ("Edema",))
+    page = tmp_path / page_name(asked.studies[0], "tiny")
+    whole = page.read_bytes()
+    page.write_bytes(whole[:-100])
+    assert explain_studies(run, asked, tmp_path, ("Edema",)).drawn == 1
+    assert page.read_bytes() == whole
+
+
+def test_an_interrupted_call_says_what_is_there_and_lists_it(run, asked, tmp_path, monkeypatch, notes):
+    drawn = []
+
+    def draw(*arguments):
+        if drawn:
+            raise KeyboardInterrupt
+        drawn.append(write_page(*arguments))
+
+    monkeypatch.setattr("cxr_cft.evaluation.explain.write_page", draw)
+    with pytest.raises(KeyboardInterrupt):
+        explain_studies(run, asked, tmp_path, ("Edema",), progress=notes)
+    assert notes.told[-1] == f"interrupted; 1 pages lie in {tmp_path}, and the same command goes on"
+    assert len(index(tmp_path)) == 1
+
+
+def test_a_patient_names_all_own_studies(run, data):
+    studies = set(read_table(data / "test.csv", data, ()).studies)
+    patient = min(studies).split("/")[-2]
+    found = read_asked(run, data / "test.csv", [patient])
+    assert set(found.studies) == {study for study in studies if f"/{patient}/" in study}
 
 
 # ---- mistakes

@@ -181,18 +181,26 @@ def _reason(run: FoundRun) -> str | None:
 def _views(
     ground: Ground, studies: set[str], painter: Painter, image_root: Path | None, missing: list[str]
 ) -> dict[str, list[_View]]:
-    """The first views of each study, frontal ones first, as the CSV of the labels or of the folder names them."""
+    """The first views of each study, frontal ones first, as the CSV of the labels or of the folder names them.
+
+    Of several CSVs that name a study, the first whose images are there.
+    """
     if image_root is None and painter.run and painter.run.info.data.image_root:
         image_root = Path(painter.run.info.data.image_root)
     found: dict[str, list[_View]] = {}
+    there: set[str] = set()
     for table in _tables(ground, image_root):
         lateral = lateral_views(table.paths, table.views)
         rows: dict[str, list[int]] = {}
         for row, study in enumerate(table.studies):
-            if study in studies and study not in found:
+            if study in studies and study not in there:
                 rows.setdefault(study, []).append(row)
         for study, own in rows.items():
             first = sorted(dict.fromkeys(own), key=lambda row: (bool(lateral[row]), row))[:VIEWS]
+            if any(table.file(row).is_file() for row in first):
+                there.add(study)
+            elif study in found:
+                continue
             found[study] = [
                 _View(table.paths[row], table.file(row), "lateral view" if lateral[row] else "frontal view")
                 for row in first
