@@ -48,7 +48,8 @@ def report(
     target = out or weights / "report.html"
     if target.suffix.lower() not in (".html", ".htm") or target.is_dir():
         raise CxrCftError(f"{target}: the page is one HTML file; let its name end in .html")
-    make_folder(target.parent)  # what keeps the page from being written is told before the work
+    if out is not None:
+        make_folder(out.parent)  # what keeps the page from being written is told before the work
     facts = gather_facts(
         weights,
         submissions,
