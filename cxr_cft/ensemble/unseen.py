@@ -11,7 +11,7 @@ from cxr_cft.data.studies import study_of
 from cxr_cft.data.table import patient_of, read_frame
 from cxr_cft.data.truth import StudyLabels
 from cxr_cft.ensemble.file import Ensemble, MemberEntry
-from cxr_cft.ensemble.members import folds_of
+from cxr_cft.ensemble.members import folds_of, run_folder
 from cxr_cft.errors import CxrCftError, first_few
 
 CHOSE = ("train", "valid")  # the splits that a run's weights, epoch and tuned heads come from
@@ -47,12 +47,12 @@ def part_of(
     seen: list[str] = []
     unknown: list[str] = []
     learnt = {folder.resolve(): (folder.name, _learnt(folder)) for folder in runs}
-    both = {name: patients & found for name, found in learnt.values() if found and patients & found}
+    both = [(name, patients & found) for name, found in learnt.values() if patients & found]
     if both:
-        number = len(set[str]().union(*both.values()))
+        number = len(set[str]().union(*(found for _, found in both)))
         seen.append(
             f"{number} of the {len(patients)} patients, by their names, were trained or validated on by"
-            f" {first_few(both, 9)}"
+            f" {first_few([name for name, _ in both], 9)}"
         )
     if silent := [name for name, found in learnt.values() if not found]:
         unknown.append(f"whom {first_few(silent, 9)} learnt from is not known, for want of a split.csv")
@@ -71,17 +71,17 @@ def part_of(
 def runs_behind(members: Iterable[MemberEntry], near: Path | None = None) -> tuple[list[Path], list[str]]:
     """The folders of the runs that members are of, and the names of the members that came from elsewhere.
 
-    A run, or a CSV of joined folds, that is not where the search saw it is looked for in the folder `near`.
+    A run, or a CSV of joined folds, is looked for in the folder `near` first.
     """
     folders: list[Path] = []
     foreign: list[str] = []
     for member in members:
         source = Path(member.source)
-        there = (source / "run.json" if member.kind == "run" else source).is_file()
-        source = near / source.name if near and not there else source
-        joined = folds_of(source) if member.kind == "folds" else None
+        copied = near / source.name if near else source
+        csv = copied if copied.is_file() or not source.is_file() else source
+        joined = folds_of(csv) if member.kind == "folds" else None
         if member.kind == "run":
-            folders.append(source)
+            folders.append(run_folder(source, near))
         elif joined:
             folders += joined[0]
         else:

@@ -16,13 +16,13 @@ from cxr_cft.data.studies import study_of
 from cxr_cft.data.table import Table, patient_of, read_frame
 from cxr_cft.data.truth import StudyLabels, read_labels
 from cxr_cft.ensemble.apply import blended, own_predictions
+from cxr_cft.ensemble.unseen import Part, part_of
 from cxr_cft.errors import CxrCftError
 from cxr_cft.metrics import bootstrap_auroc, percentile_interval
 from cxr_cft.settings import Recipe
 from cxr_cft.submission.contents import Contents
 
 SEED = 0  # of the bootstrap: the same files give the same intervals
-CHOSE = ("train", "valid")  # the splits that weights and epochs come from
 
 
 @dataclass(frozen=True)
@@ -40,15 +40,13 @@ class Learnt:
 class Tested:
     """The blend's AUROC on test.csv: value and 95 % interval by category, nan bounds where cases are too few.
 
-    `seen` counts patients that a run was trained or validated on, `chosen_here` says whether weights were searched on
-    this very file.
+    `part` is what is known of the part that these studies had in choices.
     """
 
     source: str
     studies: int
     patients: int
-    seen: int
-    chosen_here: bool
+    part: Part
     cases: Mapping[str, tuple[int, int]]
     auroc: Mapping[str, tuple[float, float, float]]
     mean: tuple[float, float, float]
@@ -109,13 +107,12 @@ def _tested(contents: Contents, truth: StudyLabels, found: Predictions, runs: Se
     # The mean is the competition's where its categories are there.
     scored = [c for c in defined if truth.categories[c] in COMPETITION] or defined
     low, high = percentile_interval(sampled.samples[:, scored].mean(axis=-1))
-    searched = contents.ensemble.labels
+    valid = truth.source.with_name("valid.csv")  # what weights were searched on, where the data folder has moved
     return Tested(
         source=f"{truth.source.parent.name}/{truth.source.name}",
         studies=len(truth.studies),
         patients=len(set(patients)),
-        seen=len(set(patients) & _patients_that_chose(runs)),
-        chosen_here=searched is not None and searched.fingerprint == fingerprint(truth.source),
+        part=part_of(truth, [run.path for run in runs], (), {"the ensemble": contents.ensemble}, [valid]),
         cases={name: _cases(truth, c) for name, c in zip(names, defined, strict=True)},
         auroc={
             name: (float(sampled.estimate[c]), float(sampled.low[c]), float(sampled.high[c]))
@@ -132,11 +129,6 @@ def _runs(contents: Contents) -> list[Run]:
 
 def _cases(truth: StudyLabels, column: int) -> tuple[int, int]:
     return int((truth.labels[:, column] == 1).sum()), int((truth.labels[:, column] == 0).sum())
-
-
-def _patients_that_chose(runs: Sequence[Run]) -> set[str]:
-    recorded = [read_frame(run.path / "split.csv") for run in runs]
-    return {_patient(path) for frame in recorded for path in frame["Path"][frame["split"].isin(CHOSE)]}
 
 
 def _patient(path: str) -> str:

@@ -67,13 +67,20 @@ def test_the_patients_of_several_runs_are_counted_once(truth, tmp_path):
     )
 
 
+def test_runs_of_one_name_are_told_apart(truth, tmp_path):
+    (tmp_path / "other").mkdir()
+    runs = [run_of(tmp_path / "a", train=[1]), run_of(tmp_path / "other" / "a", train=[2])]
+    assert part_of(truth, runs, (), {}).seen[0].startswith("2 of the 3 patients")
+
+
 @pytest.mark.parametrize("content", [None, "Path,split\n", "Path\nx\n"])
 def test_a_run_that_does_not_say_whom_it_saw_is_not_known(truth, tmp_path, content):
     silent = run_of(tmp_path / "silent")
     (silent / "split.csv").unlink()
     if content:
         (silent / "split.csv").write_text(content)
-    part = part_of(truth, [silent, run_of(tmp_path / "mine", train=[7])], (), {})
+    again = silent / ".." / "silent"
+    part = part_of(truth, [silent, run_of(tmp_path / "mine", train=[7]), again], (), {})
     assert not part.unseen
     assert not part.seen
     assert part.unknown == ("whom silent learnt from is not known, for want of a split.csv",)

@@ -77,13 +77,25 @@ def test_a_test_set_that_had_a_part_in_choices_is_not_called_unseen(card, moved,
     test = data / "test.csv"
     searched = Searched(source=str(test), fingerprint=fingerprint(test))
     told = card(moved.model_copy(update={"labels": searched}))
-    assert "**Not unseen**: the weights were searched on these very studies." in told
+    assert "**Not unseen**: the weights of the ensemble were searched on these very labels." in told
     split = open_run(contents_of(moved).runs["trained"].path).path / "split.csv"
     rows = pd.read_csv(split)
     rows.loc[rows["split"] == "test", "split"] = "valid"
     rows.to_csv(split, index=False)
     patients = pd.read_csv(test)["Path"].str.split("/").str[2].nunique()
-    assert f"**Not unseen**: {patients} of these patients were trained or validated on." in card(moved)
+    seen = f"{patients} of the {patients} patients, by their names, were trained or validated on by trained"
+    assert f"**Not unseen**: {seen}." in card(moved)
+    split.unlink()
+    told = card(moved)
+    assert "Whether these studies chose an epoch, a head or a weight is not known: whom trained learnt from" in told
+    assert "None of these studies chose" not in told
+
+
+def test_weights_of_an_unknown_search_are_not_called_unseen(card, moved, tmp_path):
+    for labels in (None, Searched(source=str(tmp_path / "gone.csv"), fingerprint="0" * 64)):
+        told = card(moved.model_copy(update={"labels": labels}))
+        assert "Whether these studies chose an epoch, a head or a weight is not known: " in told
+        assert "None of these studies chose" not in told
 
 
 def test_without_a_labelled_test_set_there_are_no_results(card, moved, data, tmp_path):

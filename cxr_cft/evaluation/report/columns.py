@@ -66,13 +66,15 @@ class Given:
 def given_predictions(texts: Sequence[str]) -> Given:
     """Parse [NAME=]CSV, where the run's folder or the file's stem names a CSV without NAME.
 
-    Raises PredictionsError for a name that is given twice.
+    Raises PredictionsError for a name that is given twice, and for one that is empty.
     """
     files: dict[str, Path] = {}
     for text in texts:
         name, equals, rest = text.partition("=")
         # A path may hold a "=" of its own.
         name, path = (name, Path(rest)) if equals and not Path(text).exists() else (name_of(Path(text)), Path(text))
+        if not name:
+            raise PredictionsError(f"{text} has no name before the =; give NAME={path}, or {path} alone")
         if name in files:
             raise PredictionsError(f"{name} is given twice: {files[name]} and {path}; call one NAME={path}")
         files[name] = path
@@ -173,7 +175,7 @@ def _candidates(found: Found, search: Search, ground: Ground, given: Given, prog
         tries = [_blend(ensemble.using(which), sources, ground.truth) for sources in places]
         scores, why = next((each for each in tries if each[0] is not None), tries[0])
         valid = _blend(ensemble.using(which), chosen_on, ground.valid)[0] if ground.valid is not None else None
-        names = _weighty(ensemble.using(which))
+        names = weighty(ensemble.using(which))
         over = f"{names[0]} alone" if len(names) == 1 else f"{len(names)} of {len(ensemble.members)} members"
         about = f"{over}, {search.name}" + f"; {role}" * bool(role)
         name = f"{search.name.removesuffix('.json')}: {what}"
@@ -193,7 +195,7 @@ def _sources(found: Found, search: Search, split: str, truth: StudyLabels) -> di
 
 def _blend(ensemble: Ensemble, sources: Mapping[str, Path], truth: StudyLabels) -> tuple[Floats | None, str]:
     """The blend's scores of these studies; else why there are none."""
-    names = _weighty(ensemble)
+    names = weighty(ensemble)
     lacking = [name for name in names if name not in sources]
     if lacking:
         return None, (
@@ -206,8 +208,8 @@ def _blend(ensemble: Ensemble, sources: Mapping[str, Path], truth: StudyLabels) 
         return None, str(error)
 
 
-def _weighty(ensemble: Ensemble) -> list[str]:
-    """The members that the candidate in use gives a weight."""
+def weighty(ensemble: Ensemble) -> list[str]:
+    """The members, by name, that the candidate in use gives a weight."""
     return [member.name for member, own in zip(ensemble.members, ensemble.weights(), strict=True) if own.any()]
 
 

@@ -34,8 +34,9 @@ class Estimate:
 class Measured:
     """What the page's numbers were measured on.
 
-    `split` is test, valid or given (by --labels). `unseen` says whether, as far as artefacts know, nothing was chosen
-    on it; `note` says in a sentence what that means for the numbers.
+    `split` is test, valid or given (by --labels). `unseen` says whether artefacts tell of everything that it had no
+    part in it, `known` whether they tell that or the contrary; `note` says in a sentence what that means for the
+    numbers.
     """
 
     source: str
@@ -50,6 +51,7 @@ class Measured:
     """Categories that are predicted but have not both classes among the known labels."""
     positives: Mapping[str, int]
     negatives: Mapping[str, int]
+    known: bool = True
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ class Reliability:
     counts: NDArray[np.intp]
     brier: Estimate
     calibration_error: Estimate
+    perfect: float = float("nan")  # the error that as many studies would show if these probabilities were true
 
 
 @dataclass(frozen=True)

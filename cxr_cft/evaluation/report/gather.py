@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from cxr_cft.ensemble.unseen import Part, part_of, runs_behind
 from cxr_cft.errors import CxrCftError
 from cxr_cft.evaluation.report.categories import categories_of
-from cxr_cft.evaluation.report.columns import Column, columns_of, given_predictions, without_equals
+from cxr_cft.evaluation.report.columns import Column, columns_of, given_predictions, weighty, without_equals
 from cxr_cft.evaluation.report.facts import Category, DataFolder, Entry, Facts, Measured
 from cxr_cft.evaluation.report.folders import data_folders
-from cxr_cft.evaluation.report.found import Found, find_artefacts
+from cxr_cft.evaluation.report.found import Found, FoundRun, find_artefacts
 from cxr_cft.evaluation.report.gallery import with_gallery
 from cxr_cft.evaluation.report.leaderboard import choose_headline, entries_of, headline_sentence
 from cxr_cft.evaluation.report.measuring import Ground, ground_of, measured_on, scored_categories, shared_folder
@@ -102,13 +103,16 @@ def _measure(
 ) -> _Result:
     """Everything that rests on labels: the ground, the leaderboard, the headline's categories with their gallery."""
     there = [column.predicted for column in columns if column.scores is not None]
+    missing += [
+        f"{column.name} has no numbers: {column.why}." for column in columns if column.run and column.scores is None
+    ]
     scored = scored_categories(ground.truth, there)
     headline, how = choose_headline(columns, found, ground, scored)
     shown = without_equals(columns, headline)
     shown_runs = {column.run.name for column in columns if column.run and column.scores is not None}
     own = ground.root.resolve() if ground.root else None
     looked_at = [run for run in found.runs if run.name in shown_runs or Path(run.info.data.root).resolve() == own]
-    measured = measured_on(ground, scored, looked_at, found)
+    measured = measured_on(ground, scored, _part(columns, headline, looked_at, found, ground), runs=bool(looked_at))
     number = sum(column.scores is not None for column in shown)
     progress.note(f"resampling {number} entries on {measured.studies:,} studies of {measured.patients:,} patients")
     entries, score = entries_of(shown, headline, ground, scored)
@@ -121,12 +125,33 @@ def _measure(
     return _Result(measured, entries, pictured, gallery_by, how)
 
 
+def _part(
+    columns: Sequence[Column], headline: Column | None, runs: Sequence[FoundRun], found: Found, ground: Ground
+) -> Part:
+    """The part that the measured studies had in `runs`, in the ensembles that are shown, and in the headline.
+
+    Of another CSV than the headline's its own row says that nothing is known.
+    """
+    shown = {column.search.name for column in columns if column.search and column.scores is not None}
+    searches = {search.name: search.ensemble for search in found.searches if search.name in shown}
+    members = [member for ensemble in searches.values() for member in ensemble.members if member.kind == "run"]
+    if headline and headline.search:
+        ensemble = headline.search.ensemble
+        names = weighty(ensemble.using(headline.candidate))
+        members += [member for member in ensemble.members if member.kind != "run" and member.name in names]
+    folders, foreign = runs_behind(members, found.weights)
+    if headline and headline.kind == "csv":
+        foreign.append(headline.name)
+    labels = [ground.valid.source] if ground.valid else []
+    return part_of(ground.truth, [*(run.run.path for run in runs), *folders], foreign, searches, labels)
+
+
 def _steps(found: Found) -> list[str]:
     """The stages of the way whose artefacts are not there."""
     lines = []
     if not found.runs:
         lines.append(f"There is no complete run in {found.weights}; `cxr-cft train densenet121 --data ROOT` makes one.")
-    if not found.searches:
+    if not (found.searches or (found.weights / "ensemble.json").exists()):  # else it was said to be damaged
         lines.append(f"There is no ensemble file in {found.weights}; `cxr-cft ensemble` makes one.")
     if not found.bundles:
         lines.append(f"There is no bundle in {found.submissions}; `cxr-cft package-submission` makes one.")

@@ -8,11 +8,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from cxr_cft.artifacts import fingerprint
 from cxr_cft.data.labels import COMPETITION
 from cxr_cft.data.truth import StudyLabels
 from cxr_cft.evaluation.comparison import Difference, compare_arrays
 from cxr_cft.evaluation.report.columns import Column
-from cxr_cft.evaluation.report.facts import Entry, Estimate, Measured
+from cxr_cft.evaluation.report.facts import Entry, Estimate, Measured, Search
 from cxr_cft.evaluation.report.found import Found
 from cxr_cft.evaluation.report.measuring import Ground
 from cxr_cft.evaluation.sampled import sample
@@ -50,22 +51,28 @@ def choose_headline(
     first by name.
     """
     able = [column for column in columns if _predicts(column, ground.truth, scored)]
-    search = found.search()
+    search, instead = found.search(), ""
     if search is not None:
         use = search.ensemble.chosen
-        how = "which validation recommended" if use == search.ensemble.recommended else "which was put in use by hand"
+        judge = "validation" if _on_valid(search, ground) else "the search"
+        how = f"which {judge} recommended" if use == search.ensemble.recommended else "which was put in use by hand"
         for column in able:
             if column.search is search and column.candidate == use:
                 return column, how
+        instead = "standing in for the ensemble in use, which has no numbers here"
     heads = {column.name: validation_mean(column, ground.valid, scored) for column in able if column.run is not None}
     known = {name: value for name, value in heads.items() if value is not None}
     if known:
         best = min(known, key=lambda name: (-known[name], name))
         how = f"which is the best of {len(known)} heads on validation ({known[best]:.4f})" if len(known) > 1 else ""
-        return next(column for column in able if column.name == best), how
+        return next(column for column in able if column.name == best), _joined(how, instead)
     others = sorted((column for column in able if column.kind == "csv"), key=lambda column: column.name) or able
     how = "which comes first by its name alone, since nothing but these numbers could choose" if len(others) > 1 else ""
-    return (others[0], how) if others else (None, "")
+    return (others[0], _joined(how, instead)) if others else (None, "")
+
+
+def _joined(*clauses: str) -> str:
+    return ", ".join(filter(None, clauses))
 
 
 def entries_of(
@@ -108,7 +115,7 @@ def headline_sentence(entry: Entry | None, measured: Measured | None, how: str) 
     """The page's first sentence: the mean AUROC with its interval, over and on what, and what that may have chosen."""
     if measured is None:
         return "Nothing is measured here: there are neither labels nor a data folder with any."
-    source = measured.source.replace("\\", "/").rpartition("/")[2]
+    source = "/".join(measured.source.replace("\\", "/").split("/")[-2:])
     where = f"{measured.studies:,} studies of {measured.patients:,} patients of {source}"
     if entry is None or entry.mean is None:
         return f"Nothing is measured here: no run, ensemble or CSV predicts the {where}."
@@ -116,18 +123,27 @@ def headline_sentence(entry: Entry | None, measured: Measured | None, how: str) 
     interval = f"95 % interval {mean.low:.4f} to {mean.high:.4f}"
     if np.isnan(mean.low):
         interval = "too few cases for an interval"
-    tail = "none of them trained or chose anything"
-    if entry.kind == "csv":
-        tail = "what the CSV has seen is not known"
-    if not measured.unseen:
+    if measured.unseen:
+        tail = "none of them trained or chose anything"
+    elif not measured.known:
+        tail = "whether these studies chose anything is not known"
+        if entry.kind == "csv":
+            tail = "what the CSV has seen is not known"
+    elif measured.split == "valid":
+        tail = "optimistic, since these very studies chose epochs, heads and weights"
+    else:
         tail = "optimistic, as these studies are not unseen"
-        if measured.split == "valid":
-            tail = "optimistic, since these very studies chose epochs, heads and weights"
     told = f", {how}," if how else ""
     return (
         f"{_subject(entry)}{told} has a mean AUROC of {mean.value:.4f} ({interval}) over {_listed(measured.scored)} on"
         f" {where}; {tail}."
     )
+
+
+def _on_valid(search: Search, ground: Ground) -> bool:
+    """Whether an ensemble's weights were searched on the folder's validation labels as they are now."""
+    labels = search.ensemble.labels
+    return bool(labels and ground.valid and labels.fingerprint == fingerprint(ground.valid.source))
 
 
 def _subject(entry: Entry) -> str:

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from cxr_cft.artifacts import fingerprint
 from cxr_cft.data.labels import CATEGORIES, COMPETITION
-from cxr_cft.data.studies import study_of
 from cxr_cft.data.table import data_folder, patient_of, read_frame
 from cxr_cft.data.truth import StudyLabels, read_labels
 from cxr_cft.ensemble.search import DESCRIPTIVE
+from cxr_cft.ensemble.unseen import Part
 from cxr_cft.errors import CxrCftError, DataError, first_few
 from cxr_cft.evaluation.report.facts import Measured
-from cxr_cft.evaluation.report.found import Found, FoundRun
+from cxr_cft.evaluation.report.found import Found
 
 Split = Literal["test", "valid", "given"]
 
@@ -107,20 +107,20 @@ def ground_of(
     return Ground("valid", valid, valid, root) if valid is not None else None
 
 
-def measured_on(ground: Ground, scored: Sequence[str], runs: Sequence[FoundRun], found: Found) -> Measured:
-    """What is said of the ground: its size, and whether artefacts know of a choice that was made on it.
+def measured_on(ground: Ground, scored: Sequence[str], part: Part, *, runs: bool) -> Measured:
+    """What is said of the ground: its size, and which part artefacts know, or do not know, that it had in choices.
 
-    `scored` are the categories of the mean, `runs` those whose training is looked at.
+    `scored` are the categories of the mean, `runs` says whether a run of these data is there.
     """
     truth = ground.truth
-    faults = _faults(ground, runs, found)
     name = truth.source.name
-    if ground.split == "valid":
+    validated = ground.split == "valid" and runs
+    if validated:
         note = f"{name} is not unseen: {CHOSEN_HERE}, so that every number is optimistic."
-    elif faults:
-        note = f"{name} is not unseen, so that numbers are optimistic: {'; '.join(faults)}."
-    elif not runs:
-        note = f"There is no run here, so that nothing is known of what was trained on {name}, or chosen by it."
+    elif part.seen:
+        note = f"{name} is not unseen, so that numbers are optimistic: {'; '.join((*part.seen, *part.unknown))}."
+    elif part.unknown:
+        note = f"Whether {name} is unseen is not known, so that numbers may be optimistic: {'; '.join(part.unknown)}."
     else:
         note = (
             "As far as the artefacts know, none of these studies' patients was trained on, and none chose an epoch, a"
@@ -129,7 +129,7 @@ def measured_on(ground: Ground, scored: Sequence[str], runs: Sequence[FoundRun],
     return Measured(
         source=str(truth.source),
         split=ground.split,
-        unseen=ground.split != "valid" and not faults,
+        unseen=part.unseen and not validated,
         note=note,
         studies=len(truth.studies),
         patients=len(set(ground.patients)),
@@ -137,6 +137,7 @@ def measured_on(ground: Ground, scored: Sequence[str], runs: Sequence[FoundRun],
         left_out=tuple(np.array(truth.categories)[~two_classes(truth.labels)].tolist()),
         positives=_counts(truth, 1),
         negatives=_counts(truth, 0),
+        known=validated or bool(part.seen) or part.unseen,
     )
 
 
@@ -158,68 +159,6 @@ def scored_categories(truth: StudyLabels, predicted: Sequence[NDArray[np.bool_]]
     if predicted:
         wanted = wanted & max(predicted, key=lambda has: int((has & wanted).sum()))
     return tuple(np.array(truth.categories)[wanted].tolist())
-
-
-def _faults(ground: Ground, runs: Sequence[FoundRun], found: Found) -> list[str]:
-    """Why the studies are not unseen, a clause each."""
-    patients = set(ground.patients)
-    seen: dict[str, set[str]] = {}
-    unknown = []
-    for run in runs:
-        learnt = _learnt_patients(run.run.path)
-        if learnt is None:
-            unknown.append(run.name)
-        elif both := patients & learnt:
-            seen[run.name] = both
-    clauses = []
-    if seen:
-        number = len(set[str]().union(*seen.values()))
-        clauses.append(
-            f"{number} of the {len(patients)} patients, by their names, were trained or validated on by"
-            f" {first_few(seen, 9)}"
-        )
-    if unknown:
-        clauses.append(f"whom {first_few(unknown, 9)} learnt from is not known, for want of a split.csv")
-    return clauses + _searched_on(ground.truth, patients, found)
-
-
-def _searched_on(truth: StudyLabels, patients: set[str], found: Found) -> list[str]:
-    """A clause for every ensemble file whose weights were searched on these labels, or on these patients."""
-    clauses = []
-    own, positives = fingerprint(truth.source), _counts(truth, 1)
-    for search in found.searches:
-        ensemble, labels = search.ensemble, search.ensemble.labels
-        if labels is None:  # of an older version: what it counted must do
-            counts = {name: positives.get(name) for name in ensemble.positives}
-            size = (len(truth.studies), len(patients))
-            if (ensemble.studies, ensemble.patients) == size and counts == ensemble.positives:
-                clauses.append(f"the weights of {search.name} were, by their numbers, searched on these labels")
-        elif labels.fingerprint == own:
-            clauses.append(f"the weights of {search.name} were searched on these very labels")
-        elif both := patients & _patients_of(Path(labels.source)):
-            clauses.append(f"the weights of {search.name} were searched on {len(both)} of the patients")
-    return clauses
-
-
-def _learnt_patients(run: Path) -> set[str] | None:
-    """The patients that a run was trained or validated on; None where it does not say."""
-    try:
-        frame = read_frame(run / "split.csv")
-        used = frame["Path"][frame["split"].isin(("train", "valid"))]
-    except (CxrCftError, KeyError):
-        return None
-    return {patient_of(study_of(path)) for path in used}
-
-
-def _patients_of(labels: Path) -> set[str]:
-    """The patients of a label CSV; none if it is gone."""
-    try:
-        frame = read_frame(labels)
-    except CxrCftError:
-        return set()
-    if "Path" in frame.columns:
-        return {patient_of(study_of(path.strip())) for path in frame["Path"]}
-    return {patient_of(study.strip().rstrip("/")) for study in frame.get("Study", ())}
 
 
 def _read(source: Path, found: Found, csvs: Iterable[Path]) -> StudyLabels:

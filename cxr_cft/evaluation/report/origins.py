@@ -11,6 +11,7 @@ from typing import Any
 import tomli_w
 
 from cxr_cft.artifacts import fingerprint
+from cxr_cft.data.studies import AGGREGATION
 from cxr_cft.ensemble.file import CANDIDATES, Ensemble, MemberEntry
 from cxr_cft.ensemble.members import TUNED
 from cxr_cft.evaluation.report.facts import Origin, Search
@@ -82,14 +83,12 @@ def _of_search(search: Search, found: Found) -> Origin:
     ensemble = search.ensemble
     candidate = CANDIDATES.get(ensemble.chosen, ensemble.chosen)
     searched = ensemble.labels
-    labels = ["--labels", searched.source] if searched and any(m.kind != "run" for m in ensemble.members) else []
-    scales = ensemble.settings.get("scales")
-    scale = ["--scale", scales[0]] if isinstance(scales, list) and len(scales) == 1 else []
+    labels = ["--labels", searched.source] if searched and not _by_default(searched.source, ensemble, found) else []
     command = _typed(
         "ensemble",
         *_named(ensemble, found),
         *labels,
-        *(str(each) for each in scale),
+        *_allowed(ensemble),
         *("--seed", str(ensemble.seed), "--out", str(found.weights / search.name)),
         *_at("--weights", found.weights, WEIGHTS),
     )
@@ -110,9 +109,33 @@ def _of_search(search: Search, found: Found) -> Origin:
             "on the scale": ensemble.candidate.scale,
             "views joined by": ensemble.aggregation,
             "searched on": f"{ensemble.studies} studies of {ensemble.patients} patients",
+            "not recorded": "--missing, which the command therefore leaves out",
             **{key.replace("_", " "): _plain(value) for key, value in ensemble.settings.items()},
         },
     )
+
+
+def _by_default(labels: str, ensemble: Ensemble, found: Found) -> bool:
+    """Whether the ensemble command takes these labels by itself: all members are runs on data of this valid.csv."""
+    roots = {str(run.run.path.resolve()): run.info.data.root for run in found.runs}
+    roots |= {run.name: run.info.data.root for run in found.runs}  # of a run that is not where the search saw it
+    for member in ensemble.members:
+        source = Path(member.source)
+        root = roots.get(str(source.resolve()) if source.is_dir() else source.name)
+        if member.kind != "run" or root is None or (Path(root) / "valid.csv").resolve() != Path(labels):
+            return False
+    return True
+
+
+def _allowed(ensemble: Ensemble) -> Iterator[str]:
+    """The scale, and the way to join views, that alone were allowed; not where there is no other way to join them."""
+    scales, ways = ensemble.settings.get("scales"), ensemble.settings.get("aggregations")
+    if isinstance(scales, list) and len(scales) == 1:
+        yield from ("--scale", str(scales[0]))
+    if isinstance(ways, list) and len(ways) == 1:
+        way = str(ways[0])
+        if way != AGGREGATION or any(member.by_view for member in ensemble.members):
+            yield from ("--aggregation", way)
 
 
 def _named(ensemble: Ensemble, found: Found) -> Iterator[str]:

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -94,6 +95,7 @@ def test_unseen_is_said_of_studies_that_chose_nothing(facts):
     assert facts.measured.unseen
     assert "none chose an epoch" in facts.measured.note
     assert "optimistic" not in facts.headline
+    assert f" of {facts.measured.patients} patients of made/test.csv; none of them trained" in facts.headline
 
 
 @pytest.mark.usefixtures("leaderboard_alone")
@@ -158,24 +160,101 @@ def test_weights_that_were_searched_on_the_measured_labels_are_found(copied):
     assert not measured.unseen
     assert "ensemble.json were searched on these very labels" in measured.note
 
-    searched = Searched(source=str(source), fingerprint="0" * 64)
-    write_ensemble(path, read_ensemble(path).model_copy(update={"labels": searched}))
-    assert f"searched on {measured.patients} of the patients" in copied.facts().measured.note
-
     older = read_ensemble(path).model_copy(update={"labels": None})
     write_ensemble(path, older)
-    assert copied.facts().measured.unseen
+    silent = copied.facts()
+    assert (silent.measured.unseen, silent.measured.known) == (False, False)
+    assert "ensemble.json is of an older version" in silent.measured.note
+    assert ", which the search recommended, has" in silent.headline
+    assert silent.headline.endswith("; whether these studies chose anything is not known.")
     counted = {name: measured.positives[name] for name in older.positives}
     size = {"studies": measured.studies, "patients": measured.patients, "positives": counted}
     write_ensemble(path, older.model_copy(update=size))
-    assert "by their numbers" in copied.facts().measured.note
+    alike = copied.facts().measured
+    assert "by their numbers" in alike.note
+    assert (alike.unseen, alike.known) == (False, True)
+
+
+@pytest.mark.usefixtures("leaderboard_alone")
+def test_labels_that_weights_were_searched_on_are_known_only_while_they_are_what_they_were(copied, tmp_path):
+    path, own = copied.weights / "ensemble.json", tmp_path / "own.csv"
+    text = (copied.data / "valid.csv").read_text()
+    own.write_text(text + "\n")
+    searched = Searched(source=str(own), fingerprint=fingerprint(own))
+    write_ensemble(path, read_ensemble(path).model_copy(update={"labels": searched}))
+    facts = copied.facts()
+    assert facts.measured.unseen
+    assert "which the search recommended" in facts.headline
+
+    header, *rows = (copied.data / "test.csv").read_text().splitlines()
+    own.write_text("\n".join([header, rows[0], *text.splitlines()[1:]]) + "\n")
+    changed = copied.facts().measured
+    assert (changed.unseen, changed.known) == (False, False)
+    assert "on whom the weights of ensemble.json were searched is not known" in changed.note
+    write_ensemble(
+        path, read_ensemble(path).model_copy(update={"labels": Searched(source=str(own), fingerprint=fingerprint(own))})
+    )
+    assert "ensemble.json were searched on 1 of the patients" in copied.facts().measured.note
+    own.unlink()
+    assert not copied.facts().measured.known
+
+    moved = Searched(source="/gone/valid.csv", fingerprint=fingerprint(copied.data / "valid.csv"))
+    write_ensemble(path, read_ensemble(path).model_copy(update={"labels": moved}))
+    assert copied.facts().measured.unseen
+
+
+@pytest.mark.usefixtures("leaderboard_alone")
+def test_runs_that_lie_elsewhere_say_whom_they_saw(artefacts, copied, tmp_path):
+    alone = replace(copied, weights=tmp_path / "alone", submissions=tmp_path / "none")
+    alone.weights.mkdir()
+    shutil.copy(copied.weights / "ensemble.json", alone.weights)
+    assert alone.facts(labels=artefacts.data / "test.csv").measured.unseen
+
+    part = tmp_path / "part.csv"
+    part.write_text("".join((artefacts.data / "valid.csv").read_text().splitlines(keepends=True)[:-3]))
+    facts = alone.facts(labels=part)
+    number = facts.measured.patients
+    assert (facts.measured.unseen, facts.measured.known) == (False, True)
+    assert f"{number} of the {number} patients, by their names, were trained or validated on by" in facts.measured.note
+    assert f"searched on {number} of the patients" in facts.measured.note
+    assert facts.headline.endswith("; optimistic, as these studies are not unseen.")
+
+    (copied.weights / "tiny" / "split.csv").unlink()
+    measured = alone.facts(labels=artefacts.data / "test.csv").measured
+    assert (measured.unseen, measured.known) == (False, False)
+    assert "whom tiny learnt from is not known" in measured.note
+
+
+@pytest.mark.usefixtures("leaderboard_alone")
+def test_what_csvs_of_an_ensemble_have_seen_is_not_known(copied):
+    path = copied.weights / "ensemble.json"
+    ensemble = read_ensemble(path)
+    files = [f"other={copied.weights}/other/predictions/test.csv"]
+    foreign = {"kind": "csv", "source": "/gone/other.csv", "by_view": False}
+    members = [each.model_copy(update=foreign if each.name == "other" else {}) for each in ensemble.members]
+    written = ensemble.model_copy(update={"members": tuple(members), "aggregation": "max"})
+    write_ensemble(path, written.using("equal"))
+    facts = copied.facts(predictions=files)
+    [headline] = [each for each in facts.entries if each.headline]
+    assert headline.kind == "ensemble"
+    assert (facts.measured.unseen, facts.measured.known) == (False, False)
+    assert "nothing is known of what other has seen" in facts.measured.note
+    assert facts.headline.endswith("; whether these studies chose anything is not known.")
+
+    row = dict.fromkeys(ensemble.categories, 1.0)
+    weights = {each.name: row if each.name == "tiny" else dict.fromkeys(row, 0.0) for each in members}
+    single = ensemble.candidates["equal"].model_copy(update={"weights": weights})
+    write_ensemble(
+        path, written.model_copy(update={"candidates": {**ensemble.candidates, "best": single}}).using("best")
+    )
+    assert copied.facts().measured.unseen  # the CSV has no part in the headline
 
 
 @pytest.mark.usefixtures("leaderboard_alone")
 def test_a_run_that_does_not_say_whom_it_saw_leaves_it_open(copied):
     (copied.weights / "other" / "split.csv").unlink()
     measured = copied.facts().measured
-    assert not measured.unseen
+    assert (measured.unseen, measured.known) == (False, False)
     assert "whom other learnt from is not known" in measured.note
 
 
@@ -183,10 +262,13 @@ def test_a_run_that_does_not_say_whom_it_saw_leaves_it_open(copied):
 def test_the_headline_is_not_chosen_by_the_measured_numbers(artefacts, tmp_path):
     truth = read_labels(artefacts.data / "test.csv", CATEGORIES)
     scores = np.nan_to_num(truth.labels) * 0.5 + 0.25
+    # Perfect but for the first positive of each category, which comes last: of a perfect one there is no p.
+    scores[(truth.labels == 1).argmax(axis=0), np.arange(len(truth.categories))] = 0
     write_predictions(tmp_path / "perfect.csv", truth.studies, truth.categories, scores)
     facts = artefacts.facts(predictions=[f"oracle={tmp_path / 'perfect.csv'}"])
     assert facts.entries[0].name == "oracle"
-    assert facts.entries[0].mean.value == 1
+    worth = np.mean([1 - 1 / facts.measured.positives[name] for name in facts.measured.scored])
+    assert facts.entries[0].mean.value == pytest.approx(worth)
     [headline] = [each for each in facts.entries if each.headline]
     ensemble = read_ensemble(artefacts.weights / "ensemble.json")
     assert headline.name == f"ensemble: {CANDIDATES[ensemble.chosen]}"
@@ -195,7 +277,7 @@ def test_the_headline_is_not_chosen_by_the_measured_numbers(artefacts, tmp_path)
     assert f"{headline.mean.value:.4f}" in facts.headline
     assert headline.difference is None
     difference = facts.entries[0].difference
-    assert difference.value == pytest.approx(1 - headline.mean.value)
+    assert difference.value == pytest.approx(worth - headline.mean.value)
     assert 0 < facts.entries[0].difference_p <= 1
 
 
@@ -210,6 +292,34 @@ def test_the_headline_is_the_candidate_in_use(copied):
     [headline] = [each for each in facts.entries if each.headline]
     assert headline.name == f"ensemble: {CANDIDATES['isotonic']}"
     assert "which was put in use by hand" in facts.headline
+
+
+@pytest.mark.usefixtures("leaderboard_alone")
+def test_where_the_ensemble_in_use_has_no_numbers_the_headline_says_that_it_stands_in(copied):
+    path = copied.weights / "other" / "predictions" / "test.csv"
+    path.write_text(path.read_text()[:-40])
+    (copied.weights / "other" / "predictions" / "test.views.csv").unlink()
+    facts = copied.facts()
+    assert "standing in for the ensemble in use, which has no numbers here, has a mean AUROC of" in facts.headline
+    [line] = [line for line in facts.missing if line.startswith("other has no numbers: ")]
+    assert "is the file cut?" in line
+
+
+@pytest.mark.usefixtures("leaderboard_alone")
+def test_an_ensemble_file_that_cannot_be_read_is_said_once(copied):
+    (copied.weights / "ensemble.json").write_text("{")
+    lines = [line for line in copied.facts().missing if "ensemble.json is" in line or "no ensemble file" in line]
+    assert len(lines) == 1
+
+
+@pytest.mark.usefixtures("leaderboard_alone")
+def test_a_copy_is_reported_from_its_own_runs(artefacts, copied):
+    file = copied.weights / "ensemble.json"
+    file.write_text((artefacts.weights / "ensemble.json").read_text())  # which names the first folder's runs
+    for path in copied.weights.glob("*/predictions/test*.csv"):
+        path.unlink()
+    facts = copied.facts()
+    assert all(each.mean is None for each in facts.entries)
 
 
 @pytest.mark.usefixtures("leaderboard_alone")
@@ -310,7 +420,8 @@ def test_csvs_alone_are_measured_on_given_labels(artefacts, copied):
     assert only.name == "mine"
     expected = score_file(file, artefacts.data / "test.csv", facts.measured.scored)
     assert only.mean.value == expected.mean_auroc
-    assert "nothing is known" in facts.measured.note
+    assert "nothing is known of what mine has seen" in facts.measured.note
+    assert (facts.measured.unseen, facts.measured.known) == (False, False)
     assert "what the CSV has seen is not known" in facts.headline
     with pytest.raises(CxrCftError, match="--labels"):
         copied.facts(predictions=[str(file)])
@@ -338,6 +449,8 @@ def test_given_files_that_do_not_fit_are_refused(artefacts, tmp_path):
         artefacts.facts(predictions=[f"mine={valid}"])
     with pytest.raises(PredictionsError, match="mine is given twice"):
         artefacts.facts(predictions=[f"mine={valid}", f"mine={valid}"])
+    with pytest.raises(PredictionsError, match=r"=\S+ has no name before the =; give NAME="):
+        artefacts.facts(predictions=[f"={valid}"])
     with pytest.raises(DataError, match="there is no file"):
         artefacts.facts(labels=tmp_path / "none.csv")
     with pytest.raises(DataError, match="is no folder"):

@@ -2,13 +2,14 @@
 
 import json
 import shlex
+import shutil
 
 import pytest
 from typer.main import get_command
 
 from cxr_cft.artifacts import fingerprint
 from cxr_cft.cli.main import app
-from cxr_cft.ensemble.file import read_ensemble, write_ensemble
+from cxr_cft.ensemble.file import Searched, read_ensemble, write_ensemble
 from cxr_cft.evaluation.report.found import find_artefacts
 from cxr_cft.evaluation.report.origins import origins
 from cxr_cft.settings import Recipe, load_recipe
@@ -58,6 +59,42 @@ def test_commands_name_what_was_used(found, artefacts):
     assert ensemble == f"cxr-cft ensemble other tiny --seed 0 --out {weights / 'ensemble.json'} --weights {weights}"
     [bundle] = found["made"].commands
     assert bundle == f"cxr-cft package-submission --name made --out {artefacts.submissions} --weights {weights}"
+
+
+def test_an_ensembles_command_names_what_was_not_left_to_it(copied, artefacts):
+    path = copied.weights / "ensemble.json"
+    ensemble = read_ensemble(path)
+
+    def words(**update):
+        write_ensemble(path, ensemble.model_copy(update=update))
+        [origin] = [
+            each for each in origins(find_artefacts(copied.weights, copied.submissions, [])) if each.kind == "ensemble"
+        ]
+        assert "--missing" in origin.details["not recorded"]
+        [line] = origin.commands
+        _, name, *words = shlex.split(line)
+        get_command(app).commands[name].make_context(name, list(words))
+        return words
+
+    plain = words()
+    assert not {"--labels", "--scale", "--aggregation"} & set(plain)
+    test = artefacts.data / "test.csv"
+    assert ["--labels", str(test)] == added(
+        plain, words(labels=Searched(source=str(test), fingerprint=fingerprint(test)))
+    )
+    allowed = {**ensemble.settings, "scales": ["rank"], "aggregations": ["mean"]}
+    assert added(plain, words(settings=allowed, aggregation="mean")) == ["--scale", "rank", "--aggregation", "mean"]
+    # Of CSVs of studies there is one way to join views only, and it cannot be asked for otherwise.
+    by_study = tuple(member.model_copy(update={"by_view": False}) for member in ensemble.members)
+    assert plain == words(settings={**ensemble.settings, "aggregations": ["max"]}, members=by_study)
+    shutil.rmtree(copied.weights / "other")
+    assert "--labels" in words()  # whose valid.csv would be meant is no longer known
+
+
+def added(before, after):
+    """The words of a longer command that a shorter one lacks, both else alike."""
+    assert [word for word in after if word in before] == before
+    return [word for word in after if word not in before]
 
 
 def test_fingerprints_are_those_of_the_files(found, artefacts):

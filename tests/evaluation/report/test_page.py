@@ -198,6 +198,11 @@ def test_what_chose_on_the_data_is_not_called_unseen():
     body = Tree(render_page(dataclasses.replace(facts, measured=seen))).body
     assert "Validation studies, not unseen." in body
     assert "which chose nothing" not in body
+    unknown = dataclasses.replace(facts.measured, unseen=False, known=False, note="It is not known.")
+    body = Tree(render_page(dataclasses.replace(facts, measured=unknown))).body
+    assert "Test studies: whether they chose anything is not known." in body
+    assert "which chose nothing" not in body
+    assert ", not unseen" not in body
 
 
 def test_the_leaderboard_has_every_entry_with_its_interval_and_the_absent_one_with_its_reason(html):
