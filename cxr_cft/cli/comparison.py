@@ -29,6 +29,7 @@ def print_comparison(found: Comparison, labels: str) -> None:
         _print_two(found, letters, data)
     else:
         _print_many(found, letters, ranked, data)
+    _print_correction(found)
 
 
 def _print_ranks(found: Comparison, letters: Mapping[str, str], ranked: Sequence[int], title: str) -> None:
@@ -69,18 +70,13 @@ def _print_means(found: Comparison, letters: Mapping[str, str], best: str) -> No
     if shown:
         rows = [(f"{letters[each.second]} − {letters[each.first]}", *_apart(each)) for each in shown]
         fitted.table("differences of the mean AUROC", ["", ">difference", *APART], rows)
-    pairs = len(means)
-    console.say("p-values are two-sided" + f" and corrected for {pairs} pairs by Holm's method" * (pairs > 1))
-    lowest = 2 * pairs / (found.resamples + 1)  # that of `bootstrap_p`, corrected
-    if lowest > LEVEL:
-        console.say(f"of {pairs} pairs {found.resamples} resamples find no p below {lowest:.2f}: read DeLong's")
 
 
 def _print_two(found: Comparison, letters: Mapping[str, str], data: str) -> None:
     rows = [
         (
             str(each.category),
-            _known(found, str(each.category)),
+            fitted.counted(found.scores[0], str(each.category)),
             *(fitted.number(score.auroc[str(each.category)]) for score in found.scores),
             *_apart(each),
         )
@@ -88,7 +84,14 @@ def _print_two(found: Comparison, letters: Mapping[str, str], data: str) -> None
         if each.category is not None
     ]
     first, second = (letters[name] for name in found.names)
-    columns = ["category", fitted.COUNTED, f">{first}", f">{second}", f">{second} − {first}", *APART]
+    columns = [
+        "category",
+        fitted.counts_heading(found.scores[0]),
+        f">{first}",
+        f">{second}",
+        f">{second} − {first}",
+        *APART,
+    ]
     fitted.table(f"AUROC on {data}", columns, rows, keys=2)
 
 
@@ -104,7 +107,7 @@ def _print_many(found: Comparison, letters: Mapping[str, str], ranked: Sequence[
     rows = [
         (
             category,
-            _known(found, category),
+            fitted.studies(found.scores[0], category),  # alone: ten files have no room for patients
             *(
                 fitted.number(found.scores[m].auroc[category], ".3f")
                 + ("*" if (category, found.names[m]) in surely else "")
@@ -113,11 +116,30 @@ def _print_many(found: Comparison, letters: Mapping[str, str], ranked: Sequence[
         )
         for category in found.scores[0].auroc
     ]
-    columns = ["category", fitted.COUNTED, *(f">{letters[found.names[m]]}" for m in ranked)]
+    columns = ["category", fitted.STUDIES, *(f">{letters[found.names[m]]}" for m in ranked)]
     fitted.table(f"AUROC on {data}", columns, rows, keys=2)
     if surely:
-        console.say(f"* apart from {letters[best]}: p < {LEVEL} by DeLong, corrected for the pairs of the category")
+        console.say(f"* apart from {letters[best]}: p < {LEVEL} by DeLong, corrected")
     console.say("--json has every pair's difference in each category, with intervals and p-values")
+
+
+def _print_correction(found: Comparison) -> None:
+    """Say for how many comparisons the p-values are corrected: those of the mean, and those of all categories."""
+    families = [
+        (
+            len([each for each in found.differences if (each.category is None) == mean and not isnan(each.delong_p)]),
+            what,
+        )
+        for mean, what in ((True, "of the mean"), (False, "of categories"))
+    ]
+    corrected = [f"those {what} for {number} comparisons" for number, what in families if number > 1]
+    told = f"; Holm's method corrects {' and '.join(corrected)}" if corrected else ""
+    console.say(f"p-values are two-sided{told}")
+    for number, what in families:
+        lowest = 2 * number / (found.resamples + 1)  # that of `bootstrap_p`, corrected
+        if lowest > LEVEL:
+            among = f"of {number} comparisons {what}"
+            console.say(f"{among} {found.resamples} resamples find no p below {lowest:.2f}: read DeLong's")
 
 
 def _apart(each: Difference) -> tuple[str, ...]:
@@ -132,10 +154,6 @@ def _apart(each: Difference) -> tuple[str, ...]:
 
 def _p(value: float) -> str:
     return "<0.001" if value < 0.001 else fitted.number(value, ".3f")
-
-
-def _known(found: Comparison, category: str) -> str:
-    return fitted.counted(found.scores[0].positives[category], found.scores[0].negatives[category])
 
 
 def _letter(place: int) -> str:

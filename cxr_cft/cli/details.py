@@ -85,14 +85,13 @@ def details_json(found: Details) -> dict[str, Any]:
 
 def print_details(found: Details, score: Score, title: str) -> None:
     """Print what was asked for as tables."""
-    labels = {name: (score.positives[name], score.negatives[name]) for name in score.positives}
 
     def show(what: str, columns: list[str], rows: dict[str, list[str]]) -> None:
-        counted = [(category, fitted.counted(*labels[category]), *cells) for category, cells in rows.items()]
-        fitted.table(f"{title}: {what}", ["category", fitted.COUNTED, *columns], counted)
+        counted = [(category, fitted.counted(score, category), *cells) for category, cells in rows.items()]
+        fitted.table(f"{title}: {what}", ["category", fitted.counts_heading(score), *columns], counted)
 
     def cell(category: str, estimate: Estimate, form: str = ".3f") -> str:
-        return fitted.with_interval(*estimate, form=form, none=fitted.too_few(*labels[category]))
+        return fitted.with_interval(*estimate, form=form, none=fitted.no_interval(score, category))
 
     if found.sensitivities is not None:
         what = f"sensitivity at a specificity of {found.request.specificity:g}"

@@ -5,8 +5,12 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Sequence
 from math import isnan
+from typing import TYPE_CHECKING
 
 from cxr_cft.cli import console
+
+if TYPE_CHECKING:
+    from cxr_cft.evaluation.score import Score
 
 NONE = "–"  # where there is no number
 LONGEST = 20  # characters of a row's name before it is folded, so that twice as many numbers fit beside it (assumed)
@@ -63,14 +67,32 @@ def with_interval(value: float, low: float, high: float, form: str = ".3f", none
     return f"{value:{form}} ({none})" if isnan(low) else f"{value:{form}} ({low:{form}} to {high:{form}})"
 
 
-def counted(positives: int, negatives: int) -> str:
-    """How many known labels a number rests on."""
-    return f"{positives}/{negatives}"
+def studies(score: Score, category: str) -> str:
+    """How many studies a number rests on, positive and negative."""
+    return f"{score.positives[category]}/{score.negatives[category]}"
 
 
-COUNTED = ">positives/ negatives"
+STUDIES = ">positives/ negatives"
 
 
-def too_few(positives: int, negatives: int) -> str:
-    """What stands for an interval that there is not: which class is the one that is too rare."""
-    return "too few +" if positives <= negatives else "too few −"
+def counted(score: Score, category: str) -> str:
+    """`studies`, and of how many patients, where those are fewer."""
+    patients = f"{score.positive_patients[category]}/{score.negative_patients[category]}"
+    shown = studies(score, category)
+    return shown if patients == shown else f"{shown} ({patients})"
+
+
+def counts_heading(score: Score) -> str:
+    """The heading of a column of `counted`."""
+    by_patient = (score.positive_patients, score.negative_patients)
+    return STUDIES + " (patients)" * ((score.positives, score.negatives) != by_patient)
+
+
+def no_interval(score: Score, category: str) -> str:
+    """What stands for an interval that there is not: which class too few patients have, or a dash."""
+    from cxr_cft.metrics import FEWEST
+
+    positive, negative = score.positive_patients[category], score.negative_patients[category]
+    if min(positive, negative) >= FEWEST:
+        return NONE
+    return "too few +" if positive <= negative else "too few −"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -81,7 +82,7 @@ def score(
         return
     if compared:
         print_comparison(compared, labels.name)
-        print_gaps(max(scores, key=lambda each: sum(not isnan(value) for value in each.auroc.values())))
+        print_gaps(scores)
     else:
         print_score(scores[0], f"{entries.names[0]} on {labels.name}")
     for name, each, found in zip(entries.names, details, scores, strict=True):
@@ -94,12 +95,11 @@ def print_score(found: Score, title: str) -> None:
     """Print a score as a table."""
     rows: list[tuple[str, ...]] = []
     for category, auroc in found.auroc.items():
-        known = found.positives[category], found.negatives[category]
-        none = fitted.NONE if isnan(auroc) or auroc in PERFECT else fitted.too_few(*known)
+        none = fitted.NONE if isnan(auroc) else fitted.no_interval(found, category)
         rows.append(
             (
                 category,
-                fitted.counted(*known),
+                fitted.counted(found, category),
                 fitted.number(auroc),
                 fitted.interval(found.interval[category], none),
                 fitted.interval(found.delong[category], none),
@@ -121,7 +121,7 @@ def print_score(found: Score, title: str) -> None:
     )
     columns = [
         "category",
-        fitted.COUNTED,
+        fitted.counts_heading(found),
         ">AUROC",
         "95 % by bootstrap",
         "95 % by DeLong",
@@ -129,28 +129,48 @@ def print_score(found: Score, title: str) -> None:
         ">CheXpert's radiologists under ROC, of 3",
     ]
     fitted.table(f"{title}: {found.studies} studies of {found.patients} patients", columns, rows)
-    print_gaps(found)
+    print_gaps([found])
 
 
-def print_gaps(found: Score) -> None:
-    """Say which categories have no number or no interval, and why."""
-    if found.undefined:
-        console.say(f"left out of the mean, without both classes: {', '.join(found.undefined)}")
-    without = [name for name, ends in found.interval.items() if not isnan(found.auroc[name]) and isnan(ends[0])]
-    perfect = [name for name in without if found.auroc[name] in PERFECT]
-    if perfect:
-        console.say(f"no interval by bootstrap, because no resample has an error: {', '.join(perfect)}")
-    short = [name for name in without if name not in perfect]
-    few = [f"{name} ({fitted.counted(found.positives[name], found.negatives[name])})" for name in short]
+def print_gaps(scores: Sequence[Score]) -> None:
+    """Say which categories have no number, no interval or an unsure one, and why; scores are of the same studies."""
+    from cxr_cft.metrics import ENOUGH, FEWEST
+
+    first = scores[0]
+    if first.undefined:
+        console.say(f"left out of the mean, without both classes: {', '.join(first.undefined)}")
+    scored = [name for name in first.auroc if not all(isnan(each.auroc[name]) for each in scores)]
+    rarer = {name: min(first.positive_patients[name], first.negative_patients[name]) for name in scored}
+    few = [name for name in scored if rarer[name] < FEWEST]
+    perfect = [name for name in scored if name not in few and any(each.auroc[name] in PERFECT for each in scores)]
     if few:
-        rest = ",".join(name for name in found.auroc if name not in {*found.undefined, *short})
-        console.say(f"too few positives or negatives for an interval, and so none of the mean: {', '.join(few)}")
-        if rest:
-            console.say(f"--categories '{rest}' has a mean without {'it' if len(few) == 1 else 'them'}")
-    elif isnan(found.mean_interval[0]) and not isnan(found.mean_auroc) and not perfect:
+        console.say(
+            f"no interval, and so none of the mean, from fewer than {FEWEST} patients with it or without it: "
+            + _patients(first, few)
+        )
+    if perfect:
+        console.say(
+            f"no interval by bootstrap, because no resample has an error, and none of the mean: {', '.join(perfect)}"
+        )
+    rest = ",".join(name for name in scored if name not in {*few, *perfect})
+    if rest and (few or perfect):
+        console.say(f"--categories '{rest}' has a mean without {'it' if len(few) + len(perfect) == 1 else 'them'}")
+    unsure = [name for name in scored if FEWEST <= rarer[name] < ENOUGH]
+    if unsure:
+        console.say(
+            f"intervals from fewer than {ENOUGH} patients with it or without it cover less than 95 % (about 85 % from "
+            f"{FEWEST}): {_patients(first, unsure)}"
+        )
+    if not few and not perfect and any(isnan(each.mean_interval[0]) and not isnan(each.mean_auroc) for each in scores):
         console.say(
             "no interval of the mean by bootstrap: too many resamples lack a positive or a negative of some category"
         )
+
+
+def _patients(score: Score, categories: Sequence[str]) -> str:
+    """Categories with their numbers of patients, positive and negative."""
+    counts = [(name, score.positive_patients[name], score.negative_patients[name]) for name in categories]
+    return ", ".join(f"{name} ({positive}/{negative} patients)" for name, positive, negative in counts)
 
 
 def _precision(value: float, ends: tuple[float, float], none: str = fitted.NONE) -> str:

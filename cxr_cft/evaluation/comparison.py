@@ -23,9 +23,11 @@ class Difference:
 
     `low`, `high` and `p` are by bootstrap: both models are scored on the same resamples of patients. `delong_low`,
     `delong_high` and `delong_p` are DeLong's, with patients as clusters. Intervals are 95 % and for this pair alone;
-    p-values are two-sided. `corrected` and `delong_corrected` are p by Holm's method, for as many comparisons as there
-    are pairs. nan where there is no such number: a model has no such category, positives or negatives are too few, or
-    both models separate them perfectly.
+    p-values are two-sided. `corrected` and `delong_corrected` are p by Holm's method: of the mean for as many
+    comparisons as there are pairs, of a category for those of all pairs in all categories. nan where there is no such
+    number: a model has no such category, patients with positives or negatives are fewer than `FEWEST`, or both models
+    separate them perfectly. Of the mean there is no interval and no p, either, where one of the models separates a
+    category perfectly.
     """
 
     first: str
@@ -75,8 +77,8 @@ class Comparison:
     """Models that were scored on the same studies and the same resamples of patients.
 
     `ranks` are by mean AUROC, 1 the highest, equal ones alike; `rank_intervals` hold 95 % of the ranks in resamples.
-    Both are None for a model without a mean. `differences` are of every pair: of the mean, if any category has both
-    classes, and then of each category.
+    Both are None for a model without a mean, and no rank has an interval while some model's mean has none.
+    `differences` are of every pair: of the mean, if any category has both classes, and then of each category.
     """
 
     names: tuple[str, ...]
@@ -123,24 +125,25 @@ def compare_arrays(
     if len(set(names)) != len(scores) or len(names) != len(scores):
         raise ValueError(f"{len(scores)} models need as many different names, not {', '.join(names)}")
     sampled = sample(scores, truth, resamples)
-    differences = []
+    means, by_category = [], []
     if sampled.mean_delong:
-        differences += _pairs(names, None, sampled.mean(sampled.auroc_samples), sampled.mean_delong)
+        samples = sampled.mean_samples(sampled.auroc, sampled.auroc_samples)
+        means = _pairs(names, None, samples, sampled.mean_delong)
     for c, category in enumerate(truth.categories):
-        differences += _pairs(names, category, sampled.auroc_samples[:, :, c], sampled.delong[c])
+        by_category += _pairs(names, category, sampled.auroc_samples[:, :, c], sampled.delong[c])
     ranks, rank_intervals = _ranks(sampled)
     return Comparison(
         names=tuple(names),
         scores=tuple(score_of(m, scores[m], truth, sampled) for m in range(len(names))),
         ranks=ranks,
         rank_intervals=rank_intervals,
-        differences=tuple(differences),
+        differences=(*_corrected(means), *_corrected(by_category)),
         resamples=resamples,
     )
 
 
 def _pairs(names: Sequence[str], category: str | None, samples: NDArray[np.float64], found: DeLong) -> list[Difference]:
-    """All differences of one category, or of the mean."""
+    """All differences of one category, or of the mean, not yet corrected."""
     differences = []
     for a, b in combinations(range(len(names)), 2):
         value, delong_low, delong_high, delong_p = found.difference(b, a)
@@ -165,7 +168,7 @@ def _pairs(names: Sequence[str], category: str | None, samples: NDArray[np.float
                 delong_corrected=delong_p,
             )
         )
-    return _corrected(differences)
+    return differences
 
 
 def _corrected(differences: Sequence[Difference]) -> list[Difference]:
@@ -180,7 +183,7 @@ def _corrected(differences: Sequence[Difference]) -> list[Difference]:
 
 def _ranks(sampled: Sampled) -> tuple[tuple[int | None, ...], tuple[tuple[int, int] | None, ...]]:
     """Each model's rank by mean AUROC, and the interval of its rank in the resamples."""
-    means, samples = sampled.mean(sampled.auroc), sampled.mean(sampled.auroc_samples)
+    means, samples = sampled.mean(sampled.auroc), sampled.mean_samples(sampled.auroc, sampled.auroc_samples)
     ranked = np.flatnonzero(~np.isnan(means))
     ranks: list[int | None] = [None] * len(means)
     intervals: list[tuple[int, int] | None] = [None] * len(means)

@@ -21,6 +21,7 @@ from cxr_cft.metrics import (
     resample_counts,
     sensitivity_at_specificity,
     threshold_for_sensitivity,
+    too_few,
     youden_threshold,
 )
 
@@ -36,7 +37,11 @@ DRAWS = 100  # of labels, for the error of perfect calibration; assumed: their m
 
 
 class Estimate(NamedTuple):
-    """A number and its 95 % interval by bootstrap over patients; nan where there are too few cases for it."""
+    """A number and its 95 % interval by bootstrap over patients.
+
+    Bounds are nan where fewer than `FEWEST` patients have a known positive, or a known negative, and where they would
+    be level: what is the same in every resample is not certain for that.
+    """
 
     value: float
     low: float
@@ -89,7 +94,7 @@ def sensitivities_at(scores: Floats, truth: StudyLabels, specificity: float) -> 
     """Each category's sensitivity at a specificity, of (S, C) scores in the order of the labels."""
     patients = patients_of(truth)
     return {
-        category: _estimate(partial(sensitivity_at_specificity, labels, column, specificity), patients)
+        category: _estimate(partial(sensitivity_at_specificity, labels, column, specificity), labels, patients)
         for category, labels, column in _columns(scores, truth)
     }
 
@@ -129,18 +134,18 @@ def calibrations(scores: Floats, truth: StudyLabels) -> dict[str, Calibration]:
     their spread, about the error that is there.
     """
     patients, strange = patients_of(truth), not_probabilities(scores, truth)
-    rng = np.random.default_rng(SEED)
     found = {}
     for category, labels, column in _columns(scores, truth):
         if category in strange:
             continue
+        rng = np.random.default_rng(SEED)  # of each category, whatever others there are
         share = float(np.nanmean(labels))
         drawn = [
             calibration_error(np.where(np.isnan(labels), np.nan, rng.random(len(labels)) < column), column)
             for _ in range(DRAWS)
         ]
-        score = _estimate(partial(brier, labels, column), patients)
-        error = _estimate(partial(calibration_error, labels, column), patients, centred=True)
+        score = _estimate(partial(brier, labels, column), labels, patients)
+        error = _estimate(partial(calibration_error, labels, column), labels, patients, centred=True)
         found[category] = Calibration(score, share * (1 - share), error, float(np.mean(drawn)))
     return found
 
@@ -153,9 +158,11 @@ def _columns(scores: Floats, truth: StudyLabels) -> list[tuple[str, Floats, Floa
     return [(truth.categories[c], truth.labels[:, c], scores[:, c]) for c in there]
 
 
-def _estimate(statistic: Statistic, patients: NDArray[np.intp], *, centred: bool = False) -> Estimate:
+def _estimate(statistic: Statistic, labels: Floats, patients: NDArray[np.intp], *, centred: bool = False) -> Estimate:
+    if too_few(labels, patients):
+        return Estimate(float(statistic()), np.nan, np.nan)
     found = bootstrap(statistic, patients, rng=np.random.default_rng(SEED), resamples=RESAMPLES)
-    value, low, high = float(found.estimate), float(found.low), float(found.high)
+    value, low, high = _unless_level(found.estimate, found.low, found.high)
     if centred and not np.isnan(low):
         apart = value - float(np.nanmean(found.samples))
         low, high = max(low + apart, 0.0), high + apart
@@ -163,6 +170,11 @@ def _estimate(statistic: Statistic, patients: NDArray[np.intp], *, centred: bool
 
 
 def _threshold(choose: Statistic, labels: Floats, column: Floats, patients: NDArray[np.intp]) -> Threshold:
+    value = choose()
+    rates = (np.nan, np.nan) if np.isnan(value) else rates_at(labels, column, value)[:2]
+    values = (value, *rates)
+    if too_few(labels, patients):
+        return Threshold(*(Estimate(float(each), np.nan, np.nan) for each in values))
     rng = np.random.default_rng(SEED)
     samples = np.empty((3, RESAMPLES))
     block = max(1, BLOCK_CELLS // len(patients))
@@ -172,10 +184,13 @@ def _threshold(choose: Statistic, labels: Floats, column: Floats, patients: NDAr
         samples[:, start : start + size] = [
             chosen, *_rates(labels, column, chosen, resample_counts(patients, size, rng)),
         ]  # fmt: skip
-    value = choose()
-    rates = (np.nan, np.nan) if np.isnan(value) else rates_at(labels, column, value)[:2]
     low, high = percentile_interval(samples.T)
-    return Threshold(*(Estimate(*map(float, each)) for each in zip((value, *rates), low, high, strict=True)))
+    return Threshold(*(_unless_level(*each) for each in zip(values, low, high, strict=True)))
+
+
+def _unless_level(value: Any, low: Any, high: Any) -> Estimate:
+    """Without bounds where they are level."""
+    return Estimate(float(value), *((np.nan, np.nan) if low == high else (float(low), float(high))))
 
 
 def _rates(labels: Floats, column: Floats, thresholds: Floats, counts: Counts) -> tuple[Floats, Floats]:

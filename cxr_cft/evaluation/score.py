@@ -24,16 +24,19 @@ class Score:
     """A prediction CSV's worth on labelled studies; nan where a category has not both classes, and left out of means.
 
     A mean is over every category that has both classes, and nan if the scores lack one of those. All intervals are
-    95 %, nan where positives or negatives are too few for one; `delong` and `mean_delong` are DeLong's with patients as
-    clusters, the others by bootstrap over patients, which has none of a perfect separation. `radiologists` counts, of
-    the competition's three, those whose operating point lies under the curve; they read CheXpert's test set, whatever
-    studies are scored here.
+    95 %, nan where fewer than `FEWEST` patients have a known positive, or a known negative; `delong` and `mean_delong`
+    are DeLong's with patients as clusters, the others by bootstrap over patients, which has none of a perfect
+    separation. A mean has an interval if each of its categories has one, and none of them is separated perfectly.
+    `positives` and `negatives` count studies. `radiologists` counts, of the competition's three, those whose operating
+    point lies under the curve; they read CheXpert's test set, whatever studies are scored here.
     """
 
     studies: int
     patients: int
     positives: dict[str, int]
     negatives: dict[str, int]
+    positive_patients: dict[str, int]
+    negative_patients: dict[str, int]
     auroc: dict[str, float]
     interval: dict[str, Ends]
     delong: dict[str, Ends]
@@ -64,6 +67,8 @@ class Score:
             "patients": self.patients,
             "positives": dict(self.positives),
             "negatives": dict(self.negatives),
+            "positive_patients": dict(self.positive_patients),
+            "negative_patients": dict(self.negative_patients),
             "mean_interval": ends_or_none(self.mean_interval),
             "delong_interval": _both(self.delong),
             "mean_delong_interval": ends_or_none(self.mean_delong),
@@ -106,21 +111,27 @@ def score_of(model: int, scores: NDArray[np.float64], truth: StudyLabels, sample
     def intervals(values: NDArray[np.float64], samples: NDArray[np.float64]) -> dict[str, Ends]:
         return {category: interval(values[c], samples[:, c]) for c, category in enumerate(truth.categories)}
 
+    def mean_interval(values: NDArray[np.float64], samples: NDArray[np.float64]) -> Ends:
+        low, high = percentile_interval(sampled.mean_samples(values, samples)[:, model])
+        return float(low), float(high)
+
     return Score(
         studies=len(truth.studies),
         patients=sampled.patients,
         positives=named((truth.labels == 1).sum(axis=0)),
         negatives=named((truth.labels == 0).sum(axis=0)),
+        positive_patients=named(sampled.positive_patients),
+        negative_patients=named(sampled.negative_patients),
         auroc=named(auroc),
         interval=intervals(auroc, auroc_samples),
         delong={category: sampled.delong[c].interval(model) for c, category in enumerate(truth.categories)},
         mean_auroc=float(sampled.mean(auroc)),
-        mean_interval=interval(sampled.mean(auroc), sampled.mean(auroc_samples)),
+        mean_interval=mean_interval(sampled.auroc, sampled.auroc_samples),
         mean_delong=sampled.mean_delong.interval(model) if sampled.mean_delong else (float("nan"),) * 2,
         average_precision=named(precision),
         average_precision_interval=intervals(precision, precision_samples),
         mean_average_precision=float(sampled.mean(precision)),
-        mean_average_precision_interval=interval(sampled.mean(precision), sampled.mean(precision_samples)),
+        mean_average_precision_interval=mean_interval(sampled.precision, sampled.precision_samples),
         radiologists=under,
         mean_radiologists=float(np.mean(list(under.values()))) if under else float("nan"),
     )

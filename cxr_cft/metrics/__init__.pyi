@@ -2,6 +2,10 @@ from .calibration import ReliabilityBins as ReliabilityBins
 from .calibration import brier as brier
 from .calibration import calibration_error as calibration_error
 from .calibration import reliability as reliability
+from .cases import ENOUGH as ENOUGH
+from .cases import FEWEST as FEWEST
+from .cases import patients_by_class as patients_by_class
+from .cases import too_few as too_few
 from .curves import Band as Band
 from .curves import precision_recall_band as precision_recall_band
 from .curves import roc_band as roc_band
@@ -35,6 +39,8 @@ from .resampling import bootstrap_average_precision as bootstrap_average_precisi
 from .resampling import resample_counts as resample_counts
 
 __all__ = [
+    "ENOUGH",
+    "FEWEST",
     "METRICS",
     "Band",
     "Bootstrap",
@@ -56,6 +62,7 @@ __all__ = [
     "delong_interval",
     "holm",
     "mean_delong",
+    "patients_by_class",
     "per_category",
     "percentile_interval",
     "population_auroc",
@@ -69,5 +76,6 @@ __all__ = [
     "sensitivity_at_specificity",
     "specificity_at_sensitivity",
     "threshold_for_sensitivity",
+    "too_few",
     "youden_threshold",
 ]

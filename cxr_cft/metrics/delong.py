@@ -139,6 +139,7 @@ def mean_delong(results: Sequence[DeLong]) -> DeLong:
     """The mean over categories of AUROCs by `delong` with the same groups; each may have other rows with known labels.
 
     A patient moves all categories at once, which `parts` carry. Where one category has no answer the mean has none.
+    Where one is perfect (AUROC 1, or 0) its variance counts as 0: the mean's interval is too narrow.
 
     Raises:
         ValueError: there is nothing to average.

@@ -102,9 +102,9 @@ def bootstrap_auroc(
 
     Returns:
         Estimates and bounds of shape (C,) or (M, C), samples (R, C) or (R, M, C). A resample without both classes of a
-        category is nan there. The mean over categories has the interval `percentile_interval(samples.mean(axis=-1))`.
-        Perfect separation (AUROC 1, or 0) is perfect in every resample, which is not certainty: its bounds are nan, and
-        `delong` has some.
+        category is nan there. Perfect separation (AUROC 1, or 0) is perfect in every resample, which is not certainty:
+        its bounds are nan, and `delong` has some. The mean over categories has the interval
+        `percentile_interval(samples.mean(axis=-1))`, which is too narrow where one of them is perfect.
 
     Raises:
         ValueError: as `bootstrap` and `per_category` raise.

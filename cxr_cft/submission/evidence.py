@@ -18,7 +18,7 @@ from cxr_cft.data.truth import StudyLabels, read_labels
 from cxr_cft.ensemble.apply import blended, own_predictions
 from cxr_cft.ensemble.unseen import Part, part_of
 from cxr_cft.errors import CxrCftError
-from cxr_cft.metrics import bootstrap_auroc, percentile_interval
+from cxr_cft.metrics import bootstrap_auroc, percentile_interval, too_few
 from cxr_cft.settings import Recipe
 from cxr_cft.submission.contents import Contents
 
@@ -106,7 +106,11 @@ def _tested(contents: Contents, truth: StudyLabels, found: Predictions, runs: Se
     names = [truth.categories[c] for c in defined]
     # The mean is the competition's where its categories are there.
     scored = [c for c in defined if truth.categories[c] in COMPETITION] or defined
-    low, high = percentile_interval(sampled.samples[:, scored].mean(axis=-1))
+    few = [too_few(truth.labels[:, c], patients) for c in range(len(truth.categories))]
+    # A perfect category would count as certain in the mean.
+    certain = any(few[c] or sampled.estimate[c] in (0.0, 1.0) for c in scored)
+    low, high = (np.nan, np.nan) if certain else percentile_interval(sampled.samples[:, scored].mean(axis=-1))
+    bounds = [(np.nan, np.nan) if few[c] else (sampled.low[c], sampled.high[c]) for c in range(len(few))]
     valid = truth.source.with_name("valid.csv")  # what weights were searched on, where the data folder has moved
     return Tested(
         source=f"{truth.source.parent.name}/{truth.source.name}",
@@ -115,7 +119,7 @@ def _tested(contents: Contents, truth: StudyLabels, found: Predictions, runs: Se
         part=part_of(truth, [run.path for run in runs], (), {"the ensemble": contents.ensemble}, [valid]),
         cases={name: _cases(truth, c) for name, c in zip(names, defined, strict=True)},
         auroc={
-            name: (float(sampled.estimate[c]), float(sampled.low[c]), float(sampled.high[c]))
+            name: (float(sampled.estimate[c]), float(bounds[c][0]), float(bounds[c][1]))
             for name, c in zip(names, defined, strict=True)
         },
         mean=(float(sampled.estimate[scored].mean()), float(low), float(high)),

@@ -65,15 +65,16 @@ def test_one_file_gives_a_table_of_the_five_with_both_intervals_and_what_they_re
     ((title, columns, rows),) = tables(words(capsys))
     assert title == "m5 on labels.csv: 120 studies of 60 patients"
     assert columns == [
-        "category", "positives/ negatives", "AUROC", "95 % by bootstrap", "95 % by DeLong", "AP (95 % by bootstrap)",
-        "CheXpert's radiologists under ROC, of 3",
+        "category", "positives/ negatives (patients)", "AUROC", "95 % by bootstrap", "95 % by DeLong",
+        "AP (95 % by bootstrap)", "CheXpert's radiologists under ROC, of 3",
     ]  # fmt: skip
     for name, row in zip(COMPETITION, rows, strict=False):
         (low, high), (delong_low, delong_high) = found.interval[name], found.delong[name]
         ap_low, ap_high = found.average_precision_interval[name]
+        patients = f"{found.positive_patients[name]}/{found.negative_patients[name]}"
         assert row == [
             name,
-            f"{found.positives[name]}/{found.negatives[name]}",
+            f"{found.positives[name]}/{found.negatives[name]} ({patients})",
             f"{found.auroc[name]:.4f}",
             f"{low:.3f}–{high:.3f}",
             f"{delong_low:.3f}–{delong_high:.3f}",
@@ -101,7 +102,8 @@ def test_all_categories_are_scored_and_what_is_missing_is_said(capsys):
     assert found["Pneumonia"][3:5] == ["too few +", "too few +"]
     assert found["mean of 13"][3:5] == ["–", "–"]
     assert "left out of the mean, without both classes: Fracture\n" in said
-    assert "too few positives or negatives for an interval, and so none of the mean: Pneumonia (2/118)\n" in said
+    few = "no interval, and so none of the mean, from fewer than 5 patients with it or without it"
+    assert f"{few}: Pneumonia (1/59 patients)\n" in said
     rest = ",".join(name for name in CATEGORIES if name not in ("Fracture", "Pneumonia"))
     assert f"--categories '{rest}' has a mean without it\n" in said
     assert run(["score", "m5.csv", "labels.csv", "--categories", rest, "--json"]) == 0
@@ -121,8 +123,76 @@ def test_perfect_scores_have_no_interval_by_bootstrap_and_it_is_said(capsys):
     assert run(["score", "perfect.csv", "labels.csv"]) == 0
     said = words(capsys)
     ((_, _, rows),) = tables(said)
-    assert all(row[3] == "–" and row[4].endswith("–1.000") and row[5] == "1.0000 (–)" for row in rows)
-    assert f"no interval by bootstrap, because no resample has an error: {', '.join(COMPETITION)}\n" in said
+    assert all(row[3] == "–" and row[4].endswith("–1.000") and row[5] == "1.0000 (–)" for row in rows[:-1])
+    assert rows[-1][3:6] == ["–", "–", "1.0000 (–)"]
+    why = "no interval by bootstrap, because no resample has an error, and none of the mean"
+    assert f"{why}: {', '.join(COMPETITION)}\n" in said
+    assert "--categories" not in said  # there is no other
+
+
+def test_one_perfect_category_takes_the_means_interval_and_it_is_said_of_any_file(capsys):
+    perfect = [line.split(",") for line in Path("labels.csv").read_text().splitlines()]
+    lines = [line.split(",") for line in Path("m5.csv").read_text().splitlines()]
+    edema = 1 + CATEGORIES.index("Edema")
+    for line, truth in zip(lines[1:], perfect[1:], strict=True):
+        line[edema] = truth[edema] or "0"
+    Path("edema.csv").write_text("\n".join(map(",".join, lines)) + "\n")
+    for files in (["edema.csv"], ["m5.csv", "edema.csv"]):
+        assert run(["score", *files, "labels.csv"]) == 0
+        said = words(capsys)
+        assert "because no resample has an error, and none of the mean: Edema\n" in said
+        rest = ",".join(name for name in COMPETITION if name != "Edema")
+        assert f"--categories '{rest}' has a mean without it\n" in said
+
+
+def relabelled(category, positive):
+    """Labels of one category, positive in the given rows alone, and negative in all the others."""
+    lines = [line.split(",") for line in Path("labels.csv").read_text().splitlines()]
+    for row, line in enumerate(lines[1:]):
+        line[1 + CATEGORIES.index(category)] = "1" if row in positive else "0"
+    Path("labels.csv").write_text("\n".join(map(",".join, lines)) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("positive", "said_of"),
+    [
+        (range(8), "from fewer than 5 patients with it or without it: Edema (4/56 patients)\n"),
+        (range(10), "cover less than 95 % (about 85 % from 5): Edema (5/55 patients)\n"),
+        (range(0, 18, 2), "cover less than 95 % (about 85 % from 5): Edema (9/60 patients)\n"),
+        (range(20), None),
+    ],
+)
+def test_intervals_from_few_patients_are_not_there_or_called_unsure(positive, said_of, capsys):
+    relabelled("Edema", positive)
+    assert run(["score", "m5.csv", "labels.csv"]) == 0
+    said = words(capsys)
+    if said_of:
+        assert said.count(said_of) == 1
+    else:
+        assert "patients with it or without it" not in said
+
+
+def test_of_a_category_that_is_perfect_in_few_patients_only_that_they_are_few_is_said(capsys):
+    relabelled("Edema", range(8))
+    lines = [line.split(",") for line in Path("m5.csv").read_text().splitlines()]
+    for row, line in enumerate(lines[1:]):
+        line[1 + CATEGORIES.index("Edema")] = "0.9" if row < 8 else "0.1"
+    Path("m5.csv").write_text("\n".join(map(",".join, lines)) + "\n")
+    assert run(["score", "m5.csv", "labels.csv"]) == 0
+    said = words(capsys)
+    assert "Edema (4/56 patients)\n" in said
+    assert "no resample has an error" not in said
+
+
+def test_patients_are_not_repeated_where_each_has_one_study(capsys):
+    for file in Path().glob("*.csv"):
+        lines = file.read_text().splitlines()
+        moved = [line.replace("patient", f"patient{n}x", 1) for n, line in enumerate(lines)]
+        file.write_text("\n".join(moved) + "\n")
+    assert run(["score", "m5.csv", "labels.csv"]) == 0
+    ((_, columns, rows),) = tables(words(capsys))
+    assert columns[1] == "positives/ negatives"
+    assert all("(" not in row[1] for row in rows)
 
 
 def test_narrow_terminals_get_several_tables(capsys, monkeypatch):
@@ -153,7 +223,7 @@ def test_operating_points_and_calibration_come_on_request(capsys):
         "m9: calibration",
     ]
     for _, columns, rows in tables(said)[1:]:
-        assert columns[:2] == ["category", "positives/ negatives"]
+        assert columns[:2] == ["category", "positives/ negatives (patients)"]
         assert [row[0] for row in rows] == list(COMPETITION)
         assert all(" to " in row[2] for row in rows)
     assert "are of the studies that chose the threshold, and optimistic" in said
@@ -209,9 +279,10 @@ def test_two_files_are_compared_on_every_category(capsys):
     assert columns[2:5] == ["A", "B", "B − A"]
     assert [row[0] for row in rows] == list(COMPETITION)
     for row, each in zip(rows, found.differences[1:], strict=True):
-        assert row[1] == f"{found.scores[0].positives[each.category]}/{found.scores[0].negatives[each.category]}"
+        counts = found.scores[0].positives[each.category], found.scores[0].negatives[each.category]
+        assert row[1].startswith("{}/{} (".format(*counts))
         assert row[4] == f"{each.value:+.4f}"
-    assert "p-values are two-sided\n" in said
+    assert "p-values are two-sided; Holm's method corrects those of categories for 5 comparisons\n" in said
 
 
 def test_ten_files_are_ranked_and_held_against_the_best(capsys):
@@ -227,8 +298,10 @@ def test_ten_files_are_ranked_and_held_against_the_best(capsys):
     best = letters[order[0]]
     assert [row[0] for row in means] == [f"{letters[m]} − {best}" for m in order[1:]]
     assert all(float(row[1]) <= 0 for row in means)
-    assert "corrected for 45 pairs by Holm's method\n" in said
-    assert "of 45 pairs 1000 resamples find no p below 0.09: read DeLong's\n" in said
+    told = "Holm's method corrects those of the mean for 45 comparisons and those of categories for 225 comparisons\n"
+    assert told in said
+    assert "of 45 comparisons of the mean 1000 resamples find no p below 0.09: read DeLong's\n" in said
+    assert "of 225 comparisons of categories 1000 resamples find no p below 0.45: read DeLong's\n" in said
     apart = {
         (each.category, name)
         for each in found.differences

@@ -153,15 +153,32 @@ def test_a_model_and_its_copy_do_not_differ():
 # ---- corrections
 
 
-def test_p_values_are_corrected_by_holm_among_the_pairs_of_the_same_category(found):
-    for category in (None, *CATEGORIES):
-        group = [each for each in found.differences if each.category == category]
+def test_p_values_are_corrected_by_holm_those_of_the_mean_apart_and_of_all_categories_together(found):
+    for group in (found.differences[:3], found.differences[3:]):
+        assert {each.category is None for each in group} == {len(group) == 3}
         for plain, corrected in (("p", "corrected"), ("delong_p", "delong_corrected")):
             ordered = sorted(group, key=lambda each: getattr(each, plain))
             highest = 0.0
             for place, each in enumerate(ordered):
                 highest = max(highest, min(1.0, getattr(each, plain) * (len(group) - place)))
                 assert getattr(each, corrected) == pytest.approx(highest)
+
+
+def test_of_equal_models_seldom_any_category_is_found_apart():
+    """Uncorrected, or by pairs alone, some category of 14 would be below 0.05 in about half of the runs."""
+    rng = np.random.default_rng(3)
+    names = tuple(f"d/patient{row:05}/study1" for row in range(120))
+    categories = tuple(f"c{c}" for c in range(14))
+    plain, corrected = [], []
+    for _ in range(50):
+        labels = (rng.random((120, 14)) < 0.4).astype(float)
+        scores = labels + rng.normal(size=(120, 14)) + rng.normal(size=(2, 120, 14))
+        truth = StudyLabels(Path("labels.csv"), names, categories, labels)
+        differences = compare_arrays(("a", "b"), scores, truth, resamples=2).differences[1:]
+        plain.append(min(each.delong_p for each in differences) < 0.05)
+        corrected.append(min(each.delong_corrected for each in differences) < 0.05)
+    assert np.mean(plain) > 0.35
+    assert np.mean(corrected) < 0.15  # 0.05, and three standard errors
 
 
 def test_against_a_named_model_only_its_own_comparisons_count(found):
@@ -182,10 +199,12 @@ def test_against_a_named_model_only_its_own_comparisons_count(found):
         found.against("nobody")
 
 
-def test_of_two_models_nothing_is_corrected():
+def test_of_two_models_the_mean_needs_no_correction():
     scores, truth = made()
-    for each in compare_arrays(NAMES[:2], scores[:2], truth).differences:
-        assert (each.corrected, each.delong_corrected) == (each.p, each.delong_p)
+    mean, *rest = compare_arrays(NAMES[:2], scores[:2], truth).differences
+    assert (mean.corrected, mean.delong_corrected) == (mean.p, mean.delong_p)
+    least = min(rest, key=lambda each: each.delong_p)
+    assert least.delong_corrected == 3 * least.delong_p
 
 
 # ---- ranks
@@ -223,7 +242,7 @@ def test_a_model_without_a_category_has_no_difference_in_it_and_no_rank(problem,
 def test_too_few_positives_leave_a_difference_without_interval_and_p():
     scores, truth = made()
     truth.labels[:, 0] = 0
-    truth.labels[:2, 0] = 1  # of one patient
+    truth.labels[:8, 0] = 1  # of four patients
     found = compare_arrays(NAMES, scores, truth)
     for each in found.differences:
         rest = [each.low, each.p, each.corrected, each.delong_low, each.delong_p]
@@ -240,7 +259,28 @@ def test_two_perfect_models_have_no_interval_of_their_difference(problem):
     for each in found.differences:
         both = each.first, each.second
         assert (each.value == 0) == (both == NAMES[:2])
-        assert isnan(each.low) == isnan(each.p) == isnan(each.delong_p) == (both == NAMES[:2])
+        none = both == NAMES[:2] or each.category is None
+        assert isnan(each.low) == isnan(each.p) == isnan(each.delong_p) == none
+
+
+def test_a_model_that_is_perfect_in_one_category_has_no_interval_of_its_means_differences(problem, found):
+    scores, truth = problem
+    scores = scores.copy()
+    scores[0, :, 1] = -np.nan_to_num(truth.labels[:, 1])  # all the wrong way is as sure
+    changed = compare_arrays(NAMES, scores, truth)
+    for each, whole in zip(changed.differences[:3], found.differences[:3], strict=True):
+        assert not isnan(each.value)
+        assert (
+            isnan(each.low)
+            == isnan(each.p)
+            == isnan(each.delong_low)
+            == isnan(each.delong_p)
+            == (each.first == "plain")
+        )
+        if each.first != "plain":
+            assert (each.low, each.p, each.delong_p) == (whole.low, whole.p, whole.delong_p)
+    assert None not in changed.ranks
+    assert changed.rank_intervals == (None, None, None)
 
 
 def test_a_category_without_both_classes_is_left_out_of_the_mean(problem):

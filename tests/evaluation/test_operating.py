@@ -19,6 +19,7 @@ from cxr_cft.evaluation.operating import (
     thresholds_for,
     youden_thresholds,
 )
+from cxr_cft.metrics import FEWEST
 
 CATEGORIES = ("Edema", "Fracture")
 
@@ -117,7 +118,9 @@ def test_a_threshold_chosen_on_few_studies_may_give_less_elsewhere():
 def test_a_score_at_the_threshold_is_called_positive_in_resamples_too():
     scores, truth = made()
     for each in youden_thresholds((scores > 0.5).astype(float), truth).values():
-        assert each.threshold == (1, 1, 1)
+        assert each.threshold.value == 1
+        assert isnan(each.threshold.low)  # the same in all resamples, which is not certainty
+        assert isnan(each.threshold.high)
         for rate in each[1:]:
             assert 0 < rate.low < rate.value < rate.high < 1
 
@@ -151,21 +154,44 @@ def test_the_same_studies_give_the_same_numbers(problem):
     assert calibrations(*problem) == calibrations(*problem)
 
 
+def test_a_categorys_numbers_do_not_hang_on_which_others_there_are(problem):
+    scores, truth = problem
+    alone = StudyLabels(truth.source, truth.studies, CATEGORIES[1:], truth.labels[:, 1:])
+    assert calibrations(scores[:, 1:], alone)["Fracture"] == calibrations(scores, truth)["Fracture"]
+
+
 # ---- what has no number
 
 
-def test_too_few_positives_leave_numbers_without_intervals():
+@pytest.mark.parametrize("state", [0.0, 1.0])
+def test_fewer_than_five_patients_of_a_class_leave_numbers_without_intervals(state):
+    for patients in (FEWEST - 1, FEWEST):
+        scores, truth = made(100, studies=2)
+        truth.labels[:, 0] = 1 - state
+        truth.labels[: 2 * patients, 0] = state
+        numbers = [
+            sensitivities_at(scores, truth, 0.5)["Edema"],
+            *youden_thresholds(scores, truth)["Edema"],
+            *thresholds_for(scores, truth, 0.5)["Edema"],
+            *calibrations(scores, truth)["Edema"][::2],
+        ]
+        assert len(numbers) == 9
+        for each in numbers:
+            assert not isnan(each.value)
+            assert isnan(each.low) == isnan(each.high) == (patients < FEWEST)
+        assert not isnan(sensitivities_at(scores, truth, 0.5)["Fracture"].low)
+        json.dumps([each.as_json() for each in numbers], allow_nan=False)
+
+
+def test_what_is_the_same_in_every_resample_has_no_interval():
     scores, truth = made()
-    truth.labels[:, 0] = 0
-    truth.labels[7, 0] = 1
-    sensitivity = sensitivities_at(scores, truth, 0.5)["Edema"]
-    threshold = youden_thresholds(scores, truth)["Edema"]
-    assert sensitivity.value in (0, 1)
-    assert threshold.sensitivity.value == 1
-    for each in (sensitivity, *threshold):
-        assert isnan(each.low)
-        assert isnan(each.high)
-    json.dumps(threshold.as_json(), allow_nan=False)
+    perfect = np.nan_to_num(truth.labels) * 0.5 + 0.25 * scores
+    assert sensitivities_at(perfect, truth, 0.9)["Edema"].value == 1
+    assert isnan(sensitivities_at(perfect, truth, 0.9)["Edema"].low)
+    each = youden_thresholds(perfect, truth)["Edema"]
+    assert each.threshold.low < each.threshold.high
+    assert (each.specificity.value, isnan(each.specificity.low)) == (1, True)
+    assert each.sensitivity.low < each.sensitivity.value == 1  # of thresholds that other patients chose
 
 
 def test_a_ranking_without_any_worth_has_no_youden_threshold():

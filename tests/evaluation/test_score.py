@@ -14,7 +14,7 @@ from cxr_cft.data.truth import read_labels
 from cxr_cft.errors import CxrCftError, PredictionsError
 from cxr_cft.evaluation.sampled import RESAMPLES, SEED
 from cxr_cft.evaluation.score import score_arrays, score_file
-from cxr_cft.metrics import delong_interval
+from cxr_cft.metrics import FEWEST, delong_interval
 
 # ---- the numbers
 
@@ -160,7 +160,61 @@ def test_perfect_separation_is_not_certainty(entry):
     entry.scores = entry.labels * 2.0
     found = score_file(entry.predictions(), entry.truth())
     assert np.isnan([*found.interval.values(), *found.average_precision_interval.values(), found.mean_interval]).all()
-    assert all(0.7 < low < high == 1 for low, high in [*found.delong.values(), found.mean_delong])
+    assert all(0.7 < low < high == 1 for low, high in found.delong.values())
+    assert np.isnan(found.mean_delong).all()
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_mean_has_no_interval_while_one_of_its_categories_is_perfect(entry, sign):
+    entry.scores[:, 2] = sign * entry.labels[:, 2]
+    found = score_file(entry.predictions(), entry.truth())
+    assert found.auroc["Consolidation"] == (sign + 1) / 2
+    assert not np.isnan([found.mean_auroc, *found.interval["Edema"], *found.delong["Edema"]]).any()
+    assert np.isnan([*found.mean_interval, *found.mean_delong]).all()
+    # The wrong way round average precision is not certain: it hangs on how many positives there are.
+    assert np.isnan(found.mean_average_precision_interval).all() == (sign == 1)
+
+
+# ---- too few patients
+
+
+def of_patients(entry, positive, negative):
+    """The entry with two studies a patient; Consolidation is known of so many patients, one class a patient."""
+    entry.studies = [f"data/valid/patient{n // 2:05}/study{n % 2 + 1}" for n in range(80)]
+    entry.labels[:, 2] = np.nan
+    entry.labels[: 2 * positive, 2] = 1
+    entry.labels[80 - 2 * negative :, 2] = 0
+    return entry
+
+
+@pytest.mark.parametrize(("positive", "negative"), [(FEWEST - 1, 30), (30, FEWEST - 1)])
+def test_fewer_than_five_patients_of_a_class_have_no_interval_however_many_their_studies(entry, positive, negative):
+    of_patients(entry, positive, negative)
+    found = score_file(entry.predictions(), entry.truth())
+    assert (found.positives["Consolidation"], found.negatives["Consolidation"]) == (2 * positive, 2 * negative)
+    assert found.positive_patients["Consolidation"] == positive
+    assert found.negative_patients["Consolidation"] == negative
+    assert not np.isnan(found.auroc["Consolidation"])
+    for each in (found.interval, found.delong, found.average_precision_interval):
+        assert np.isnan(each["Consolidation"]).all()
+        assert not np.isnan(each["Edema"]).any()
+    assert np.isnan([*found.mean_interval, *found.mean_delong, *found.mean_average_precision_interval]).all()
+
+
+@pytest.mark.parametrize(("positive", "negative"), [(FEWEST, 30), (30, FEWEST)])
+def test_five_patients_of_a_class_have_one(entry, positive, negative):
+    of_patients(entry, positive, negative)
+    found = score_file(entry.predictions(), entry.truth())
+    for each in (found.interval, found.delong, found.average_precision_interval):
+        assert not np.isnan(each["Consolidation"]).any()
+    assert not np.isnan([*found.mean_interval, *found.mean_delong]).any()
+
+
+def test_a_patient_with_studies_of_both_classes_counts_for_both(entry):
+    entry.studies = [f"data/valid/patient{n // 2:05}/study{n % 2 + 1}" for n in range(80)]
+    entry.labels[:, 2] = np.arange(80) % 2
+    found = score_file(entry.predictions(), entry.truth())
+    assert found.positive_patients["Consolidation"] == found.negative_patients["Consolidation"] == 40
 
 
 # ---- categories without an AUROC
@@ -219,8 +273,9 @@ def test_json_has_the_promised_keys_and_plain_numbers(entry):
     shown = score_file(entry.predictions(), entry.truth()).as_json()
     assert list(shown) == [
         "mean_auroc", "auroc", "interval", "mean_radiologists_under_roc", "radiologists_under_roc", "studies",
-        "patients", "positives", "negatives", "mean_interval", "delong_interval", "mean_delong_interval",
-        "mean_average_precision", "mean_average_precision_interval", "average_precision", "average_precision_interval",
+        "patients", "positives", "negatives", "positive_patients", "negative_patients", "mean_interval",
+        "delong_interval", "mean_delong_interval", "mean_average_precision", "mean_average_precision_interval",
+        "average_precision", "average_precision_interval",
     ]  # fmt: skip
     by_category = [value for value in shown.values() if isinstance(value, dict)]
     assert all(list(values) == list(COMPETITION) for values in by_category)

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxr_cft.data.truth import StudyLabels
+from cxr_cft.evaluation.operating import Calibration, calibrations
 from cxr_cft.evaluation.report.columns import Column
 from cxr_cft.evaluation.report.facts import Category, CftGain, Curve, DataFolder, Entry, Estimate, Reliability
 from cxr_cft.evaluation.report.measuring import Ground, two_classes
 from cxr_cft.evaluation.sampled import SEED
 from cxr_cft.evaluation.score import Score
 from cxr_cft.metrics import (
-    bootstrap,
+    Band,
     bootstrap_auroc,
-    brier,
-    calibration_error,
     percentile_interval,
     precision_recall_band,
     radiologist_points,
     reliability,
     roc_band,
+    too_few,
 )
 from cxr_cft.progress import Progress
 
@@ -49,6 +48,7 @@ def categories_of(
     before = _trained(column, columns)
     points = radiologist_points()
     places = np.flatnonzero(two_classes(truth.labels) & column.predicted)
+    worth = calibrations(scores, truth)
     found = []
     for c in progress.track(places.tolist(), "drawing curves", len(places), "categories"):
         name, labels, own = truth.categories[c], truth.labels[:, c], scores[:, c]
@@ -61,7 +61,7 @@ def categories_of(
                 average_precision=entry.average_precision[name],
                 roc=_roc(labels, own, patients),
                 precision_recall=_precision_recall(labels, own, patients),
-                reliability=_reliability(labels, own, patients),
+                reliability=_reliability(labels, own, worth.get(name)),
                 radiologists=tuple(points.get(name, ())),
                 under_roc=score.radiologists.get(name),
                 cft=_gains(name, columns, gains),
@@ -82,9 +82,13 @@ def measured_gains(columns: Sequence[Column], truth: StudyLabels, patients: NDAr
         if not len(places):
             continue
         stack = np.stack([tuned.scores[:, places], trained.scores[:, places]])
-        sampled = bootstrap_auroc(truth.labels[:, places], stack, patients, rng=np.random.default_rng(SEED))
-        low, high = percentile_interval(sampled.samples[:, 0] - sampled.samples[:, 1])
-        change = sampled.estimate[0] - sampled.estimate[1]
+        labels = truth.labels[:, places]
+        sampled = bootstrap_auroc(labels, stack, patients, rng=np.random.default_rng(SEED))
+        change, apart = (values[..., 0, :] - values[..., 1, :] for values in (sampled.estimate, sampled.samples))
+        # As `compare_arrays` has it: what both heads separate perfectly does not differ in any resample either.
+        apart[:, np.isin(sampled.estimate, (0, 1)).all(axis=0)] = np.nan
+        apart[:, [too_few(column, patients) for column in labels.T]] = np.nan
+        low, high = percentile_interval(apart)
         found[trained.name] = {
             truth.categories[c]: Estimate(float(change[n]), float(low[n]), float(high[n]))
             for n, c in enumerate(places.tolist())
@@ -122,27 +126,23 @@ def _trained(column: Column, columns: Sequence[Column]) -> Floats | None:
 
 
 def _roc(labels: Floats, scores: Floats, patients: NDArray[np.str_]) -> Curve:
-    band = roc_band(labels, scores, patients, rng=np.random.default_rng(SEED))
-    return Curve(band.x, band.y, band.grid, band.low, band.high)
+    return _curve(roc_band(labels, scores, patients, rng=np.random.default_rng(SEED)), labels, patients)
 
 
 def _precision_recall(labels: Floats, scores: Floats, patients: NDArray[np.str_]) -> Curve:
-    band = precision_recall_band(labels, scores, patients, rng=np.random.default_rng(SEED))
-    return Curve(band.x, band.y, band.grid, band.low, band.high)
+    return _curve(precision_recall_band(labels, scores, patients, rng=np.random.default_rng(SEED)), labels, patients)
 
 
-def _reliability(labels: Floats, scores: Floats, patients: NDArray[np.str_]) -> Reliability | None:
+def _curve(found: Band, labels: Floats, patients: NDArray[np.str_]) -> Curve:
+    none = np.empty(0)
+    band = (none, none, none) if too_few(labels, patients) else (found.grid, found.low, found.high)
+    return Curve(found.x, found.y, *band)
+
+
+def _reliability(labels: Floats, scores: Floats, worth: Calibration | None) -> Reliability | None:
     """None where scores are no probabilities."""
-    if ((scores < 0) | (scores > 1)).any():
+    if worth is None:
         return None
-
-    def worth(metric: Callable[[Floats, Floats, NDArray[np.int32]], Any]) -> Estimate:
-        def statistic(counts: NDArray[np.int32]) -> Any:
-            return metric(labels, scores, counts)
-
-        found = bootstrap(statistic, patients, rng=np.random.default_rng(SEED))
-        return Estimate(float(found.estimate), float(found.low), float(found.high))
-
     bins = reliability(labels, scores)
-    errors = worth(brier), worth(calibration_error)
-    return Reliability(bins.predicted, bins.observed, bins.low, bins.high, bins.counts, *errors)
+    errors = Estimate(*worth.brier), Estimate(*worth.error)
+    return Reliability(bins.predicted, bins.observed, bins.low, bins.high, bins.counts, *errors, worth.perfect)

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,9 +12,13 @@ from sklearn.metrics import auc, brier_score_loss, roc_auc_score
 from cxr_cft.data.labels import CATEGORIES, COMPETITION
 from cxr_cft.data.predictions import read_predictions, write_predictions
 from cxr_cft.data.table import read_frame
-from cxr_cft.data.truth import read_labels
+from cxr_cft.data.truth import StudyLabels, read_labels
+from cxr_cft.evaluation.comparison import compare_arrays
+from cxr_cft.evaluation.operating import calibrations
+from cxr_cft.evaluation.report.categories import measured_gains
+from cxr_cft.evaluation.report.columns import Column
 from cxr_cft.evaluation.report.gather import gather_facts
-from cxr_cft.metrics import auroc, radiologist_points, radiologists_under_roc
+from cxr_cft.metrics import FEWEST, auroc, radiologist_points, radiologists_under_roc
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +80,6 @@ def test_the_gain_of_cft_is_the_reports_and_the_change_on_what_is_measured(facts
         labels = truth.labels[:, CATEGORIES.index(category.name)]
         change = auroc(labels, after[category.name]) - auroc(labels, before[category.name])
         assert gain.measured.value == pytest.approx(change, abs=1e-12)
-        assert gain.measured.low <= gain.measured.value <= gain.measured.high
         changed += change != 0
         if row["gain"] is None:
             assert np.isnan(gain.gain.value)
@@ -117,15 +122,103 @@ def test_calibration_is_of_probabilities_alone(of_tuned, artefacts, truth, score
         labels = truth.labels[:, CATEGORIES.index(category.name)]
         assert category.reliability.brier.value == pytest.approx(brier_score_loss(labels, found[category.name]))
         assert category.reliability.counts.sum() == len(labels)
-        assert category.reliability.brier.low <= category.reliability.brier.value <= category.reliability.brier.high
     logits = np.column_stack([10 * found[name] - 5 for name in CATEGORIES])
-    write_predictions(tmp_path / "logits.csv", truth.studies, CATEGORIES, logits)
-    (tmp_path / "none").mkdir()
-    facts = gather_facts(
-        tmp_path / "none",
-        tmp_path / "none",
-        labels=artefacts.data / "test.csv",
-        predictions=[str(tmp_path / "logits.csv")],
-    )
+    facts = facts_of(tmp_path, artefacts.data / "test.csv", truth.studies, logits)
     assert facts.categories
     assert all(category.reliability is None for category in facts.categories)
+
+
+# ---- numbers with intervals, of studies enough for some
+
+STUDIES = tuple(f"d/test/patient{n // 2:05}/study{n % 2 + 1}" for n in range(160))
+FEW, PERFECT, PLAIN = 2, 3, 4  # categories: four patients with a positive, perfectly separated by anyone, all others
+
+
+@pytest.fixture(scope="module")
+def labels():
+    rng = np.random.default_rng(0)
+    labels = (rng.random((160, 14)) < 0.4).astype(float)
+    labels[:, FEW] = np.arange(160) < 2 * (FEWEST - 1)
+    labels[8:][rng.random((152, 14)) < 0.1] = np.nan
+    return labels
+
+
+def probabilities(labels, worth, seed):
+    """Of the labels' studies; those of one seed share most of their errors."""
+    rng = np.random.default_rng(seed)
+    logits = worth * np.nan_to_num(labels) + rng.normal(size=labels.shape) - 1
+    logits[:, PERFECT] = 8 * np.nan_to_num(labels[:, PERFECT]) + 0.1 * logits[:, PERFECT] - 4
+    return 1 / (1 + np.exp(-logits))
+
+
+def facts_of(folder, labels, studies, scores):
+    """Facts of one CSV of predictions, and of nothing else."""
+    write_predictions(folder / "given.csv", studies, CATEGORIES, scores)
+    (folder / "none").mkdir()
+    none = folder / "none"
+    return gather_facts(none, none, labels=labels, predictions=[str(folder / "given.csv")])
+
+
+@pytest.fixture(scope="module")
+def by_name(labels, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("enough")
+    rows = [
+        ",".join([f"{study}/view1_frontal.jpg", *("" if np.isnan(label) else f"{label:g}" for label in row)])
+        for study, row in zip(STUDIES, labels, strict=True)
+    ]
+    (folder / "labels.csv").write_text("\n".join([",".join(["Path", *CATEGORIES]), *rows]) + "\n")
+    facts = facts_of(folder, folder / "labels.csv", STUDIES, probabilities(labels, 1.0, 1))
+    return {category.name: category for category in facts.categories}
+
+
+def test_calibration_has_the_numbers_that_score_gives(by_name, labels):
+    truth = StudyLabels(Path("labels.csv"), STUDIES, CATEGORIES, labels)
+    found = calibrations(probabilities(labels, 1.0, 1), truth)
+    assert list(found) == list(CATEGORIES)
+    for name, each in found.items():
+        shown = by_name[name].reliability
+        for estimate, expected in ((shown.brier, each.brier), (shown.calibration_error, each.error)):
+            assert estimate.value == pytest.approx(expected.value)
+            assert (estimate.low, estimate.high) == pytest.approx((expected.low, expected.high), nan_ok=True)
+        assert np.isnan(shown.brier.low) == (name == CATEGORIES[FEW])
+
+
+def test_the_error_of_perfect_calibration_stands_beside_it(by_name, labels):
+    truth = StudyLabels(Path("labels.csv"), STUDIES, CATEGORIES, labels)
+    found = calibrations(probabilities(labels, 1.0, 1), truth)
+    shown = {name: category.reliability.perfect for name, category in by_name.items()}
+    assert shown == pytest.approx({name: found[name].perfect for name in shown})
+
+
+def test_curves_of_few_patients_have_no_band(by_name):
+    for c, name in enumerate(CATEGORIES):
+        category = by_name[name]
+        there = c not in (FEW, PERFECT)
+        assert len(category.roc.grid) == len(category.roc.low) == 101 * there
+        assert len(category.precision_recall.grid) == len(category.precision_recall.high) == 101 * there
+        assert len(category.roc.x)
+        assert np.isnan(category.auroc.low) == (not there)
+
+
+def columns(labels):
+    """The trained and the tuned head of one run, which share their errors."""
+    run = SimpleNamespace(name="tiny")
+    return [
+        Column(name, kind, "", probabilities(labels, worth, 1), run=run, tuned=tuned)
+        for name, kind, worth, tuned in (("tiny", "run", 0.8, False), ("tiny.cft", "cft", 1.1, True))
+    ]
+
+
+def test_measured_gains_are_the_paired_differences_of_a_comparison(labels):
+    truth = StudyLabels(Path("labels.csv"), STUDIES, CATEGORIES, labels)
+    trained, tuned = columns(labels)
+    found = measured_gains([trained, tuned], truth, np.array([study.split("/")[2] for study in STUDIES]))
+    expected = compare_arrays(("trained", "tuned"), np.stack([trained.scores, tuned.scores]), truth).differences[1:]
+    assert list(found["tiny"]) == [each.category for each in expected]
+    for each in expected:
+        gain = found["tiny"][each.category]
+        assert gain.value == pytest.approx(each.value)
+        assert (gain.low, gain.high) == pytest.approx((each.low, each.high), nan_ok=True)
+        assert np.isnan(gain.low) == (each.category in (CATEGORIES[FEW], CATEGORIES[PERFECT]))
+    plain = found["tiny"][CATEGORIES[PLAIN]]
+    assert 0 < plain.high - plain.low < 0.1  # paired: AUROCs alone are unsure by twice that

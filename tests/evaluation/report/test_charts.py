@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from cxr_cft.evaluation.report.facts import Curve, Estimate, Training
 from cxr_cft.evaluation.report.page.charts import calibration_chart, precision_recall_chart, roc_chart
+from cxr_cft.evaluation.report.page.render import render_page
 from cxr_cft.evaluation.report.page.scale import common_scale
 from cxr_cft.evaluation.report.page.svg import COLOR, ROLES, new_axes, to_svg
 from cxr_cft.evaluation.report.page.training_charts import auroc_chart, loss_chart, traces
@@ -144,6 +145,23 @@ def test_calibration_has_a_point_a_bin_with_its_interval_and_its_count():
     assert said(chart).count("95 % interval") == len(bins.counts) + 2
     assert "Of 50 studies with a mean probability of" in said(chart)
     assert "50 studies a bin" in texts(chart)
+    assert "True probabilities" not in said(chart)  # nothing is known of them
+
+
+def test_calibration_says_what_error_true_probabilities_would_show():
+    bins = dataclasses.replace(EDEMA.reliability, perfect=0.0231)
+    chart = calibration_chart(dataclasses.replace(EDEMA, reliability=bins), "k")
+    assert "True probabilities would show an error of 0.023." in said(chart)
+
+
+def test_the_page_shows_that_error_beside_the_one_there_is():
+    facts = made_facts()
+    told = "calibration error 0.051 (0.030 to 0.080), where true probabilities would show 0.023"
+    assert "where true probabilities would show" not in render_page(facts)
+    bins = dataclasses.replace(EDEMA.reliability, perfect=0.0231)
+    edema = dataclasses.replace(EDEMA, reliability=bins)
+    others = [edema if each.name == EDEMA.name else each for each in facts.categories]
+    assert render_page(dataclasses.replace(facts, categories=tuple(others))).count(told) == 1
 
 
 def test_too_few_cases_have_no_band_and_no_cases_no_chart():
@@ -152,6 +170,8 @@ def test_too_few_cases_have_no_band_and_no_cases_no_chart():
     assert not drawn(chart, "band")
     assert "Too few cases for a band" in said(chart)
     assert "too few cases for an interval" in texts(chart)
+    perfect = roc_chart(dataclasses.replace(few, auroc=Estimate(1.0)), "k")
+    assert "perfect here, so no interval" in texts(perfect)
     assert calibration_chart(few, "k") is None
     for chart in CHARTS:
         assert chart(CATEGORIES[WITHOUT_POSITIVES], "k") is None

@@ -97,6 +97,7 @@ def calibration_chart(category: Category, key: str) -> Markup | None:
     axes.text(0.02, 0.955, f"{told} studies a bin", color=COLOR["soft"], size=TEXT, va="center")
     words = [
         f"Brier score {in_words(bins.brier)}, calibration error {in_words(bins.calibration_error)}.",
+        *([] if np.isnan(bins.perfect) else [f"True probabilities would show an error of {number(bins.perfect)}."]),
         *(
             f"Of {plural(int(n), 'study', 'studies')} with a mean probability of {number(p, 2)}, {number(o, 2)} are"
             f" positive (95 % interval {number(low, 2)} to {number(high, 2)})."
@@ -130,7 +131,8 @@ def _draw_curve(axes: Axes, curve: Curve) -> None:
 def _write_worth(axes: Axes, name: str, worth: Estimate, x: float, y: float, side: Literal["left", "right"]) -> None:
     """The number in the chart's free corner, its interval below."""
     axes.text(x, y, f"{name} {number(worth.value)}", ha=side, color=COLOR["ink"], size=15)
-    below = interval(worth) if has_interval(worth) else "too few cases for an interval"
+    none = "perfect here, so no interval" if worth.value in (0, 1) else "too few cases for an interval"
+    below = interval(worth) if has_interval(worth) else none
     axes.text(x, y - 0.075, below, ha=side, color=COLOR["soft"], size=TEXT)
 
 
