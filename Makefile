@@ -33,7 +33,7 @@ check: setup  ## lint, types, and the rule of who may import whom
 	$(BIN)/lint-imports
 
 test: setup  ## the test suite, by two processes (ARGS="-k cft" for a part)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)
 
 bench: setup  ## measure what the README's tables state
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'

@@ -15,8 +15,10 @@ UNLABELLED = ("Enlarged Cardiomediastinum", "Lung Opacity", "Fracture", "Support
 
 @pytest.fixture
 def command(tmp_path, monkeypatch, capsys):
-    """A function that runs a command in an empty folder and gives what it printed."""
+    """A function that runs a command in an empty folder and gives what it printed; searches are short."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("cxr_cft.ensemble.finders.BAGS", 2)
+    monkeypatch.setattr("cxr_cft.ensemble.finders.GREEDY_STEPS", 5)
 
     def run_command(*words):
         code = run([str(word) for word in words])

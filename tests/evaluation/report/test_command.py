@@ -68,6 +68,7 @@ def test_pictures_of_labels_that_lie_elsewhere_are_found_in_the_data_folder(repo
     assert "data:image/webp;base64," in (tmp_path / "p.html").read_text()
 
 
+@pytest.mark.usefixtures("leaderboard_alone")
 def test_no_leak_is_said_for_every_pair_of_splits(reported, tmp_path):
     assert reported("--out", tmp_path / "p.html") == 0
     text = (tmp_path / "p.html").read_text(encoding="utf-8")
@@ -75,6 +76,7 @@ def test_no_leak_is_said_for_every_pair_of_splits(reported, tmp_path):
         assert f"No patient is in both {pair}." in text
 
 
+@pytest.mark.usefixtures("leaderboard_alone")
 def test_a_name_that_is_no_utf_8_is_escaped(copied, tmp_path):
     shutil.copy(copied.weights / "tiny" / "predictions" / "test.csv", copied.weights / "m\udce4x.csv")
     page = tmp_path / "p.html"
